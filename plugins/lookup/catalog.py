@@ -1,0 +1,111 @@
+# Copyright: (c) 2026, Pantheon contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lookup pantheon.ai.catalog: views of the site for playbooks and templates."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: catalog
+short_description: What the catalog says about this inventory
+version_added: 0.1.0
+description:
+  - Reads the service catalog, the overrides in C(catalog) beside the inventory, and the inventory, and returns one view per term.
+  - The catalog never enters the host variables, where its cost would grow with the square of the number of machines. Ask for a view where it is
+    needed, once per play rather than once per task.
+  - Secrets appear by name only, as placeholders.
+author:
+  - Pantheon contributors (@pantheon)
+options:
+  _terms:
+    description:
+      - The views to return.
+      - V(services) is the merged catalog by service; V(settings) what a reference to a setting may name; V(placement) the machines per service.
+      - V(networks) is the list of networks per service, V(routes) the route table of the edge, V(dns) the records, V(prometheus) the scrape targets.
+      - V(databases) is what the services want in PostgreSQL, V(models) the wanted models with their machines, V(gateway_models) the gateway's configuration.
+      - V(secrets) is the specification of the secrets, V(files) the rendered files of the host that asks, with placeholders instead of secrets.
+    type: list
+    elements: str
+    required: true
+    choices:
+      - databases
+      - dns
+      - files
+      - gateway_models
+      - models
+      - networks
+      - placement
+      - prometheus
+      - routes
+      - secrets
+      - services
+      - settings
+seealso:
+  - module: pantheon.ai.site_check
+"""
+
+EXAMPLES = r"""
+- name: Show the public names of the platform
+  ansible.builtin.debug:
+    msg: "{{ lookup('pantheon.ai.catalog', 'routes') | map(attribute='hosts') | flatten }}"
+
+- name: Write the scrape targets
+  ansible.builtin.copy:
+    content: "{{ lookup('pantheon.ai.catalog', 'prometheus') | to_nice_json }}"
+    dest: /etc/prometheus/targets/services.json
+    mode: "0644"
+"""
+
+RETURN = r"""
+_raw:
+  description: One view per term.
+  type: list
+  elements: raw
+  sample:
+    - - name: litellm
+        hosts: [llm.home.arpa]
+"""
+
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.pantheon.ai.plugins.plugin_utils import _catalog as catalog
+from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site, load_site
+from ansible_collections.pantheon.ai.plugins.plugin_utils._stacks import render_stacks
+
+
+class LookupModule(LookupBase):
+    """Loads the site once and returns a view per term."""
+
+    def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[Any]:
+        """Return one view per term."""
+        self.set_options(var_options=variables, direct=kwargs)
+        variables = variables or {}
+        site = load_site(variables, self._loader)
+        return [_view(site, str(term), str(variables.get("inventory_hostname", ""))) for term in terms]
+
+
+def _view(site: Site, term: str, host: str) -> Any:
+    views: dict[str, Any] = {
+        "databases": lambda: catalog.to_databases(site),
+        "dns": lambda: catalog.to_dns(site),
+        "files": lambda: {
+            stack["name"]: {file["path"]: file["content"] for file in stack["files"]}
+            for stack in render_stacks(site, host)
+        },
+        "gateway_models": lambda: catalog.gateway_models(site),
+        "models": lambda: catalog.models_of(site),
+        "networks": lambda: {name: catalog.networks_of(site, name) for name in site.services},
+        "placement": lambda: {name: catalog.placed(site, name) for name in site.services},
+        "prometheus": lambda: catalog.to_prometheus(site),
+        "routes": lambda: catalog.to_routes(site),
+        "secrets": lambda: catalog.secrets_of(site),
+        "services": lambda: site.services,
+        "settings": lambda: catalog.settings_of(site),
+    }
+    if term not in views:
+        raise AnsibleLookupError(f"pantheon.ai.catalog: there is no view {term!r}. Use one of: {', '.join(views)}.")
+    return views[term]()

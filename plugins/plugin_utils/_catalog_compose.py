@@ -1,0 +1,217 @@
+# Copyright: (c) 2026, Pantheon contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The compose project of a service: base, what a machine adds, environment (private to this collection)."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
+    SECRET_PLACEHOLDER,
+    is_ip,
+    networks_of,
+    published_port,
+    resolve,
+)
+from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
+
+CONFIG_HASH = "@@config-hash@@"
+
+#: Values that every parser of .env files takes as they are.
+_BARE = re.compile(r"[A-Za-z0-9_./:@%+,~-]*")
+
+
+def project_of(service: str) -> str:
+    """Return the name of the compose project."""
+    return f"pantheon-{service}"
+
+
+def image_of(site: Site, service: str, gpu: str = "none") -> str:
+    """Return the full image reference: the owner's, else the catalog's for this kind of GPU."""
+    if service in site.settings.images:
+        return site.settings.images[service]
+    image = site.services[service]["image"]
+    name = f"{image['registry']}/{image['repository']}"
+    variant = image["variants"].get(gpu)
+    if variant:
+        return f"{name}:{variant}"
+    return f"{name}@{image['digest']}" if "digest" in image else f"{name}:{image['tag']}"
+
+
+def escape(text: str) -> str:
+    """Return *text* for a compose file, where a dollar sign would start a variable."""
+    return text.replace("$", "$$")
+
+
+def to_compose(site: Site, service: str) -> dict[str, t.Any]:
+    """Return the base project of *service*, which is the same on every machine."""
+    data = site.services[service]
+    health = data["health"]
+    networks = networks_of(site, service)
+    container: dict[str, t.Any] = {
+        "image": escape(image_of(site, service)),
+        "env_file": [".env"],
+        "restart": "unless-stopped",
+        "healthcheck": {
+            "test": ["CMD", *(escape(part) for part in health["command"])],
+            "interval": f"{health['interval_seconds']}s",
+            "timeout": f"{health['timeout_seconds']}s",
+            "retries": health["retries"],
+            "start_period": f"{health['start_seconds']}s",
+        },
+        "labels": _labels(data),
+        # Without a bound, a chatty container fills the disk of its machine.
+        "logging": {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}},
+        "security_opt": ["no-new-privileges:true"],
+    }
+    if "command" in data:
+        container["command"] = [escape(resolve(site, service, part)) for part in data["command"]]
+    if networks:
+        container["networks"] = {network: {} for network in networks}
+    mounts = [*_volume_mounts(data), *_file_mounts(data)]
+    if mounts:
+        container["volumes"] = mounts
+    if "shm_mb" in data["resources"]:
+        container["shm_size"] = f"{data['resources']['shm_mb']}m"
+    project: dict[str, t.Any] = {"name": project_of(service), "services": {service: container}}
+    if networks:
+        project["networks"] = {network: {"external": True, "name": network} for network in networks}
+    volumes = {
+        volume["name"]: {"name": volume_name(service, volume["name"])}
+        for volume in data["volumes"]
+        if "source" not in volume
+    }
+    if volumes:
+        project["volumes"] = volumes
+    return project
+
+
+def volume_name(service: str, name: str) -> str:
+    """Return the name of a volume in the engine."""
+    return f"pantheon_{service}_{name}"
+
+
+def _labels(data: dict[str, t.Any]) -> dict[str, str]:
+    labels = {"ai.pantheon.service": data["name"], "ai.pantheon.tier": data["tier"]}
+    stand_in = data.get("stand_in", {"kind": "real"})
+    if stand_in["kind"] != "real":
+        labels["ai.pantheon.stand-in"] = escape(stand_in["text"])
+    return labels
+
+
+def _volume_mounts(data: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    mounts = []
+    for volume in data["volumes"]:
+        bind = "source" in volume
+        mount = {
+            "type": "bind" if bind else "volume",
+            "source": escape(volume["source"]) if bind else volume["name"],
+            "target": volume["path"],
+        }
+        if volume["read_only"]:
+            mount["read_only"] = True
+        mounts.append(mount)
+    return mounts
+
+
+def _file_mounts(data: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    # create_host_path false: a missing file must be an error, not an empty directory in its place.
+    return [
+        {
+            "type": "bind",
+            "source": f"./files{entry['path']}",
+            "target": entry["path"],
+            "read_only": True,
+            "bind": {"create_host_path": False},
+        }
+        for entry in data["files"]
+    ]
+
+
+def to_override(site: Site, service: str, host: str) -> dict[str, t.Any]:
+    """Return what *host* adds to the base: names on the networks, published ports, memory limit, GPU."""
+    data = site.services[service]
+    machine = site.machines[host]
+    resources = data["resources"]
+    container: dict[str, t.Any] = {"labels": {"ai.pantheon.config": CONFIG_HASH}}
+    networks = networks_of(site, service)
+    if networks:
+        container["networks"] = {network: {"aliases": [service, f"{service}-{host}"]} for network in networks}
+    if resources["limit_memory"]:
+        container["mem_limit"] = f"{resources['memory_mb']}m"
+    if "cpus" in resources:
+        container["cpus"] = resources["cpus"]
+    ports = [_port(site, host, endpoint) for _name, endpoint in published(site, service)]
+    if ports:
+        container["ports"] = ports
+    if data["placement"]["gpu"] != "none" and machine.gpu != "none":
+        container |= _gpu(machine.gpu)
+        image = image_of(site, service, machine.gpu)
+        if image != image_of(site, service):
+            container["image"] = escape(image)
+    return {"services": {service: container}}
+
+
+def published(site: Site, service: str) -> list[tuple[str, dict[str, t.Any]]]:
+    """Return the endpoints that are published on the machine.
+
+    On overlay networks these are what people or the machine itself reach (public, node); on host networks all of them.
+    """
+    endpoints = sorted(site.services[service]["endpoints"].items())
+    if site.settings.network == "host":
+        return endpoints
+    return [(name, endpoint) for name, endpoint in endpoints if endpoint["scope"] in ("public", "node")]
+
+
+def _port(site: Site, host: str, endpoint: dict[str, t.Any]) -> dict[str, t.Any]:
+    address = "127.0.0.1" if endpoint["scope"] == "node" else site.machines[host].address
+    port: dict[str, t.Any] = {
+        "target": endpoint["port"],
+        "published": str(published_port(endpoint)),
+        "protocol": "udp" if endpoint["protocol"] == "udp" else "tcp",
+        "mode": "host",
+    }
+    # A machine known by name only cannot be bound to: the port is then published on all of its addresses.
+    if is_ip(address):
+        port["host_ip"] = address
+    return port
+
+
+def _gpu(kind: str) -> dict[str, t.Any]:
+    if kind == "nvidia":
+        devices = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
+        return {"deploy": {"resources": {"reservations": {"devices": devices}}}}
+    return {"devices": ["/dev/kfd:/dev/kfd", "/dev/dri:/dev/dri"]}
+
+
+def to_env(site: Site, service: str, host: str) -> dict[str, str]:
+    """Return environment and secrets (as placeholders) of *service* on *host*."""
+    data = site.services[service]
+    values = {name: resolve(site, service, text, host) for name, text in data["environment"].items()}
+    for secret in data["secrets"]:
+        if "env" in secret:
+            values[secret["env"]] = SECRET_PLACEHOLDER.format(secret["name"])
+    return values
+
+
+def dump_env(values: t.Mapping[str, str]) -> str:
+    """Return the text of a .env file that docker compose reads back as exactly *values*."""
+    lines = ["# Managed by Pantheon: changes here are overwritten."]
+    lines += [f"{name}={quote_env(value)}" for name, value in sorted(values.items())]
+    return "\n".join(lines) + "\n"
+
+
+def quote_env(value: str) -> str:
+    r"""Return *value* quoted for compose's .env parser.
+
+    Three forms, the first that is safe: bare; single quotes, where nothing is special; double quotes with ``\``,
+    ``"``, ``$`` and line breaks escaped, for values that hold a single quote, a backslash or a line break.
+    """
+    if _BARE.fullmatch(value):
+        return value
+    if not any(char in value for char in "'\\\n\r"):
+        return f"'{value}'"
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+    return '"' + escaped.replace("\n", "\\n").replace("\r", "\\r") + '"'

@@ -1,0 +1,204 @@
+# Copyright: (c) 2026, Pantheon contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Placement, addresses, networks and references: what every derivation builds on (private to this collection)."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from ipaddress import ip_address
+
+from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
+
+#: The segment of a tier that has one of its own; services of the other tiers only join what they require.
+SEGMENT_OF_TIER = {"data": "data", "compute": "ai", "edge": "edge"}
+SEGMENTS = ("data", "ai", "edge")
+NETWORK_PREFIX = "pantheon-"
+
+TIERS = ("data", "compute", "tools", "edge", "observability")
+
+#: A reference in a string of the catalog: ${address:redis.redis}. The argument must start with a letter, so that a
+#: shell's ${name:-default} in a template is left alone.
+REFERENCE = re.compile(r"\$\{([a-z]+):([A-Za-z][A-Za-z0-9_.-]*)\}")
+REFERENCE_KINDS = ("address", "host", "port", "secret", "setting", "machine")
+
+SECRET_PLACEHOLDER = "@@secret:{}@@"
+SECRET_PATTERN = re.compile(r"@@secret:([a-z][a-z0-9_]*)@@")
+
+EDGE_SERVICE = "edge-proxy"
+GATEWAY_SERVICE = "litellm"
+OLLAMA_SERVICE = "ollama"
+
+
+class ReferenceFault(ValueError):
+    """A reference that cannot be resolved; the text says why."""
+
+
+def placed(site: Site, service: str) -> list[str]:
+    """Return the machines that run *service*, in the order of the inventory."""
+    placement = site.services[service]["placement"]
+    hosts = site.groups.get(placement["group"], [])
+    return hosts[:1] if placement["mode"] == "one" else list(hosts)
+
+
+def services_on(site: Site, host: str, tiers: t.Collection[str] | None = None) -> list[str]:
+    """Return the services on *host*, tier by tier in the order of deployment, then by name."""
+    names = [
+        name
+        for name, data in site.services.items()
+        if (tiers is None or data["tier"] in tiers) and host in placed(site, name)
+    ]
+    return sorted(names, key=lambda name: (TIERS.index(site.services[name]["tier"]), name))
+
+
+def published_port(endpoint: dict[str, t.Any]) -> int:
+    """Return the port on the machine of an endpoint that is published."""
+    return int(endpoint.get("published", endpoint["port"]))
+
+
+def address_of(site: Site, service: str, endpoint: str, host: str | None = None, seen_from: str | None = None) -> str:
+    """Return ``name:port`` at which other services reach *endpoint* of *service*; nothing else composes one.
+
+    *host* asks for the instance on that machine; without it, the name stands for all instances. *seen_from* is the
+    machine of the caller: on host networks, which have no shared names, its own instance is preferred, else the first.
+    Raises KeyError for an unknown service or endpoint, :class:`ReferenceFault` for a service that runs nowhere.
+    """
+    data = site.services[service]["endpoints"][endpoint]
+    if site.settings.network == "overlay":
+        return f"{service}-{host}:{data['port']}" if host else f"{service}:{data['port']}"
+    if host is None:
+        hosts = placed(site, service)
+        if not hosts:
+            raise ReferenceFault(f"{service} runs on no machine")
+        host = seen_from if seen_from in hosts else hosts[0]
+    address = site.machines[host].address
+    return f"{f'[{address}]' if ':' in address else address}:{published_port(data)}"
+
+
+def networks_of(site: Site, service: str) -> list[str]:
+    """Return the overlay networks that *service* joins: as few as its requirements and its route allow.
+
+    With host networks there are none.
+    """
+    if site.settings.network != "overlay":
+        return []
+    data = site.services[service]
+    segments = {_segment(site, name) for name in data["requires"] if name in site.services}
+    if any(service in other["requires"] for other in site.services.values()):
+        segments.add(SEGMENT_OF_TIER.get(data["tier"]))
+    if "route" in data or service == EDGE_SERVICE:
+        segments.add("edge")
+    return [NETWORK_PREFIX + segment for segment in SEGMENTS if segment in segments]
+
+
+def _segment(site: Site, service: str) -> str | None:
+    return SEGMENT_OF_TIER.get(site.services[service]["tier"])
+
+
+def is_ip(address: str) -> bool:
+    """Say whether *address* is an IP address rather than a name."""
+    try:
+        ip_address(address)
+    except ValueError:
+        return False
+    return True
+
+
+def models_of(site: Site, role: str | None = None) -> list[dict[str, t.Any]]:
+    """Return the wanted models: name, role, and the machines that serve them (groups resolved, in inventory order)."""
+    serving = placed(site, OLLAMA_SERVICE) if OLLAMA_SERVICE in site.services else []
+    result = []
+    for model in site.settings.models:
+        names = model.get("machines") or [site.services[OLLAMA_SERVICE]["placement"]["group"]] if serving else []
+        wanted = {host for name in names for host in site.groups.get(name, [name])}
+        entry = {
+            "name": str(model["name"]),
+            "role": str(model.get("role", "chat")),
+            "machines": [host for host in serving if host in wanted],
+        }
+        if role is None or entry["role"] == role:
+            result.append(entry)
+    return result
+
+
+def settings_of(site: Site) -> dict[str, str]:
+    """Return what ${setting:NAME} may name. The models are the first of their role."""
+    settings = site.settings
+    values = {
+        "domain": settings.domain,
+        "network": settings.network,
+        "root": settings.root,
+        "timezone": settings.timezone,
+        "admin_email": settings.admin_email,
+        "environment": settings.environment,
+    }
+    for role in ("chat", "embedding"):
+        models = models_of(site, role)
+        if models:
+            values[f"{role}_model"] = models[0]["name"]
+    return values
+
+
+def secrets_of(site: Site) -> dict[str, dict[str, t.Any]]:
+    """Return the secrets that the placed services declare, by name, each with kind, length, prefix, ca and names.
+
+    A ca or certificate NAME stands for two values, NAME_key and NAME_certificate (:func:`secret_values`).
+    """
+    result: dict[str, dict[str, t.Any]] = {}
+    for service, data in site.services.items():
+        if not placed(site, service):
+            continue
+        for secret in data["secrets"]:
+            spec = {key: value for key, value in secret.items() if key not in ("name", "env")}
+            if "names" in spec:
+                spec["names"] = [resolve(site, service, name) for name in spec["names"]]
+            result.setdefault(secret["name"], spec)
+    return dict(sorted(result.items()))
+
+
+def secret_values(name: str, spec: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the names of the values that a declared secret yields."""
+    if spec.get("kind") in ("ca", "certificate"):
+        return [f"{name}_key", f"{name}_certificate"]
+    return [name]
+
+
+def resolve(site: Site, service: str, text: str, host: str | None = None) -> str:
+    """Return *text* of *service* with its references resolved, as seen from *host*.
+
+    Secrets become placeholders. Raises :class:`ReferenceFault` for a reference that cannot be resolved.
+    """
+    if "${" not in text:
+        return text
+    return REFERENCE.sub(lambda match: _resolve_one(site, service, match[1], match[2], host), text)
+
+
+def _resolve_one(site: Site, service: str, kind: str, argument: str, host: str | None) -> str:
+    if kind == "secret":
+        return SECRET_PLACEHOLDER.format(argument)
+    if kind == "setting":
+        values = settings_of(site)
+        if argument not in values:
+            if argument in ("chat_model", "embedding_model"):
+                raise ReferenceFault(f"no model in pantheon_models has the role {argument.removesuffix('_model')}")
+            raise ReferenceFault(f"there is no setting {argument}; known are {', '.join(sorted(values))}")
+        return values[argument]
+    if kind == "machine":
+        if argument not in ("name", "address"):
+            raise ReferenceFault(f"a machine has no {argument}; known are name and address")
+        if host is None:
+            raise ReferenceFault("the machine is not known here; use it in the environment or a file")
+        return host if argument == "name" else site.machines[host].address
+    if kind in ("address", "host", "port"):
+        other, _dot, endpoint = argument.partition(".")
+        if other not in site.services:
+            raise ReferenceFault(f"there is no service {other}")
+        endpoints = site.services[other]["endpoints"]
+        if endpoint not in endpoints:
+            known = ", ".join(sorted(endpoints)) or "none"
+            raise ReferenceFault(f"{other} has no endpoint {endpoint}; known are {known}")
+        address = address_of(site, other, endpoint, seen_from=host)
+        name, _colon, port = address.rpartition(":")
+        return {"address": address, "host": name, "port": port}[kind]
+    raise ReferenceFault(f"there is no reference of the kind {kind}; known are {', '.join(REFERENCE_KINDS)}")

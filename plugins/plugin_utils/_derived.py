@@ -1,0 +1,42 @@
+# Copyright: (c) 2026, Pantheon contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The functions that a service file may name under ``files: derived`` (private to this collection)."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import yaml
+
+from ansible_collections.pantheon.ai.plugins.plugin_utils._edge import to_caddy, to_traefik_dynamic, to_traefik_static
+from ansible_collections.pantheon.ai.plugins.plugin_utils._gateway import gateway_keys, gateway_models
+from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
+
+DERIVED: dict[str, t.Callable[[Site], dict[str, t.Any]]] = {
+    "caddy": to_caddy,
+    "gateway_keys": gateway_keys,
+    "gateway_models": gateway_models,
+    "traefik_dynamic": to_traefik_dynamic,
+    "traefik_static": to_traefik_static,
+}
+
+HEADER = "# Managed by Pantheon: changes here are overwritten.\n"
+
+
+class _BaseDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Writes each value in full: programs other than ours read these files, and not all of them know anchors."""
+
+    def ignore_aliases(self, data: t.Any) -> bool:
+        return True
+
+
+def dump(data: t.Any, path: str) -> str:
+    """Return *data* as text: JSON or YAML by the suffix of *path*, the same on every run."""
+    if path.endswith(".json"):
+        return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    text: str = yaml.dump(
+        data, Dumper=_BaseDumper, sort_keys=True, default_flow_style=False, allow_unicode=True, width=4096
+    )
+    return HEADER + text

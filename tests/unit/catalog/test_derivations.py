@@ -1,0 +1,227 @@
+# Copyright: (c) 2026, Pantheon contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Placement, addresses, networks, names, secrets, databases and the gateway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import (
+    ReferenceFault,
+    address_of,
+    gateway_keys,
+    gateway_models,
+    models_of,
+    networks_of,
+    placed,
+    resolve,
+    secret_values,
+    secrets_of,
+    services_on,
+    to_databases,
+    to_dns,
+    to_prometheus,
+    to_routes,
+)
+from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
+
+Workshop = Any
+
+
+def test_placement(workshop: Workshop, site: Site) -> None:
+    assert placed(site, "litellm") == ["orpheus", "kratos"]
+    workshop.groups["postgresql"] = ["erebus", "thanatos"]
+    assert placed(workshop.load(), "postgresql") == ["erebus"], "mode one: the first"
+
+
+def test_services_on_a_machine_in_the_order_of_deployment(workshop: Workshop, site: Site) -> None:
+    assert services_on(site, "orpheus") == ["litellm", "ollama", "open-webui"]
+    assert services_on(site, "orpheus", ["data"]) == []
+    workshop.groups = {**workshop.groups, "edge_proxy": ["erebus"], "litellm": ["erebus"]}
+    assert services_on(workshop.load(), "erebus") == ["postgresql", "redis", "litellm", "edge-proxy"]
+
+
+def test_addresses_on_overlay_networks(site: Site) -> None:
+    assert address_of(site, "redis", "redis") == "redis:6379"
+    assert address_of(site, "ollama", "api", "nyx") == "ollama-nyx:11434"
+    assert address_of(site, "ollama", "api", seen_from="nyx") == "ollama:11434"
+
+
+def test_addresses_on_host_networks(workshop: Workshop) -> None:
+    workshop.settings["pantheon_network"] = "host"
+    workshop.override("litellm", {"endpoints": {"api": {"published": 4001}}})
+    site = workshop.load()
+    assert address_of(site, "litellm", "api") == "10.1.0.13:4001"
+    assert address_of(site, "litellm", "api", "kratos") == "10.1.0.14:4001"
+    assert address_of(site, "litellm", "api", seen_from="kratos") == "10.1.0.14:4001", "its own instance"
+    assert address_of(site, "litellm", "api", seen_from="nyx") == "10.1.0.13:4001", "else the first"
+    workshop.hosts["erebus"]["pantheon_address"] = "fd00::1"
+    assert address_of(workshop.load(), "redis", "redis") == "[fd00::1]:6379"
+    workshop.groups["redis"] = []
+    with pytest.raises(ReferenceFault, match="redis runs on no machine"):
+        address_of(workshop.load(), "redis", "redis")
+
+
+def test_networks(workshop: Workshop, site: Site) -> None:
+    assert {name: networks_of(site, name) for name in site.services} == {
+        "postgresql": ["pantheon-data"],
+        "redis": ["pantheon-data"],
+        "ollama": ["pantheon-ai"],
+        "litellm": ["pantheon-data", "pantheon-ai", "pantheon-edge"],
+        "open-webui": ["pantheon-data", "pantheon-ai", "pantheon-edge"],
+        "edge-proxy": ["pantheon-edge"],
+    }
+    workshop.add("lonely", ["nyx"])
+    workshop.add("reader", ["nyx"], requires=["redis"])
+    workshop.add("web", ["nyx"], route={"endpoint": "http", "host": "web", "auth": "none"})
+    site = workshop.load()
+    assert networks_of(site, "lonely") == []
+    assert networks_of(site, "reader") == ["pantheon-data"]
+    assert networks_of(site, "web") == ["pantheon-edge"]
+    workshop.settings["pantheon_network"] = "host"
+    assert networks_of(workshop.load(), "litellm") == []
+
+
+def test_references(site: Site) -> None:
+    text = "redis://:${secret:redis_password}@${address:redis.redis}/0 ${host:redis.redis} ${port:redis.redis}"
+    assert resolve(site, "litellm", text) == "redis://:@@secret:redis_password@@@redis:6379/0 redis 6379"
+    assert resolve(site, "litellm", "${machine:name} ${machine:address}", "nyx") == "nyx 10.1.0.15"
+    assert resolve(site, "litellm", "${setting:domain} ${setting:chat_model}") == "example.test small"
+    assert resolve(site, "litellm", "$HOME ${HOME} ${HOME:-/root} $$") == "$HOME ${HOME} ${HOME:-/root} $$"
+
+
+def test_secrets(site: Site) -> None:
+    secrets = secrets_of(site)
+    assert secrets["litellm_master_key"] == {"kind": "key", "length": 40, "prefix": "sk-"}
+    assert secrets["edge_certificate"] == {
+        "kind": "certificate",
+        "length": 40,
+        "prefix": "",
+        "ca": "edge_ca",
+        "names": ["example.test", "*.example.test"],
+    }
+    assert list(secrets) == sorted(secrets)
+    assert secret_values("edge_ca", secrets["edge_ca"]) == ["edge_ca_key", "edge_ca_certificate"]
+    assert secret_values("redis_password", secrets["redis_password"]) == ["redis_password"]
+
+
+def test_what_runs_nowhere_has_no_secrets_databases_or_keys(workshop: Workshop) -> None:
+    workshop.groups["open_webui"] = []
+    site = workshop.load()
+    assert not [name for name in secrets_of(site) if name.startswith("open_webui")]
+    assert to_databases(site) == []
+    assert [key["alias"] for key in gateway_keys(site)["keys"]] == ["master", "verify"]
+    assert [route["service"] for route in to_routes(site)] == ["litellm"]
+
+
+def test_databases(site: Site) -> None:
+    assert to_databases(site) == [
+        {
+            "name": "open_webui",
+            "user": "open_webui",
+            "secret": "open_webui_database_password",
+            "extensions": ["vector"],
+        }
+    ]
+
+
+def test_names_of_routed_services_lead_to_the_edge(workshop: Workshop) -> None:
+    workshop.override("litellm", {"dns": {"aliases": ["gateway"]}})
+    workshop.add("tool", ["nyx", "hades"], dns={"aliases": ["tool"]})
+    records = {(record["name"], record["address"]) for record in to_dns(workshop.load())}
+    assert records == {
+        ("chat.example.test", "10.1.0.17"),
+        ("llm.example.test", "10.1.0.17"),
+        ("gateway.example.test", "10.1.0.17"),
+        ("tool.example.test", "10.1.0.15"),
+        ("tool.example.test", "10.1.0.16"),
+    }
+
+
+def test_scrape_targets(site: Site) -> None:
+    targets = to_prometheus(site)
+    assert [target["targets"] for target in targets] == [
+        ["edge-proxy-hephaestus:8082"],
+        ["litellm-orpheus:4000"],
+        ["litellm-kratos:4000"],
+    ]
+    assert targets[1]["labels"] == {
+        "__metrics_path__": "/metrics/",
+        "__scrape_interval__": "15s",
+        "instance": "orpheus",
+        "job": "litellm",
+        "tier": "compute",
+    }
+
+
+def test_models_and_their_machines(workshop: Workshop) -> None:
+    workshop.settings["pantheon_models"] = [
+        {"name": "everywhere"},
+        {"name": "group", "machines": ["litellm"]},
+        {"name": "mixed", "machines": ["hades", "litellm"], "role": "embedding"},
+    ]
+    models = {model["name"]: (model["role"], model["machines"]) for model in models_of(workshop.load())}
+    assert models == {
+        "everywhere": ("chat", ["orpheus", "kratos", "nyx", "hades"]),
+        "group": ("chat", ["orpheus", "kratos"]),
+        "mixed": ("embedding", ["orpheus", "kratos", "hades"]),
+    }
+
+
+def test_the_gateway_has_a_deployment_per_model_and_machine(site: Site) -> None:
+    config = gateway_models(site)
+    found = {entry["model_info"]["id"]: entry for entry in config["model_list"]}
+    assert list(found) == [
+        "small@orpheus",
+        "small@kratos",
+        "small@nyx",
+        "large@hades",
+        "embed@orpheus",
+        "embed@kratos",
+        "embed@nyx",
+        "embed@hades",
+    ]
+    assert found["small@nyx"]["model_name"] == "small"
+    assert found["small@nyx"]["litellm_params"] == {
+        "model": "ollama_chat/small",
+        "api_base": "http://ollama-nyx:11434",
+    }
+    assert found["embed@hades"]["litellm_params"]["model"] == "ollama/embed"
+    assert found["embed@hades"]["model_info"]["mode"] == "embedding"
+    assert config["router_settings"]["redis_host"] == "redis"
+    assert config["router_settings"]["redis_port"] == 6379
+    assert config["router_settings"]["num_retries"] == 2
+    assert config["general_settings"]["custom_auth"] == "pantheon_gateway_auth.user_api_key_auth"
+
+
+def test_machines_with_more_models_than_fit_in_memory_are_not_probed(workshop: Workshop) -> None:
+    workshop.settings["pantheon_models"] = [
+        *({"name": f"m{number}", "machines": ["orpheus"]} for number in range(3)),
+        {"name": "m3", "machines": ["orpheus", "nyx"]},
+    ]
+    entries = gateway_models(workshop.load())["model_list"]
+    disabled = {
+        entry["model_info"]["id"] for entry in entries if "disable_background_health_check" in entry["model_info"]
+    }
+    assert disabled == {"m0@orpheus", "m1@orpheus", "m2@orpheus", "m3@orpheus"}
+
+
+def test_the_gateway_without_redis(workshop: Workshop) -> None:
+    workshop.groups["redis"] = []
+    assert "redis_host" not in gateway_models(workshop.load())["router_settings"]
+
+
+def test_keys_of_the_gateway(workshop: Workshop) -> None:
+    workshop.add(
+        "tool",
+        ["nyx"],
+        secrets=[{"name": "tool_key"}],
+        gateway_keys=[{"alias": "tool", "secret": "tool_key", "models": ["small"]}],
+    )
+    keys = gateway_keys(workshop.load())["keys"]
+    assert keys[0] == {"alias": "master", "key": "@@secret:litellm_master_key@@", "admin": True, "models": None}
+    assert keys[-1] == {"alias": "tool", "key": "@@secret:tool_key@@", "admin": False, "models": ["small"]}
+    assert [key["admin"] for key in keys].count(True) == 1
