@@ -1,0 +1,71 @@
+# Copyright: (c) 2026, Pantheon contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fill in the wanted databases and their passwords on the controller; see the module's documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import placed, to_databases
+from ansible_collections.pantheon.ai.plugins.plugin_utils._secrets import SecretsError, load_secrets
+from ansible_collections.pantheon.ai.plugins.plugin_utils._site import SiteError, load_site
+
+
+class ActionModule(ActionBase):
+    """Passwords go from the encrypted file to the module, and never through a variable of a host."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the module once with the whole wanted set; skip a machine that is not the one of the databases."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = dict(self._task.args)
+        service = str(arguments.get("service") or "postgresql")
+        try:
+            site = load_site(variables, self._loader)
+            databases = arguments.get("databases")
+            if databases is None:
+                if service not in site.services or variables["inventory_hostname"] not in placed(site, service):
+                    return {**result, "skipped": True, "msg": f"{service} does not run on this machine"}
+                databases = to_databases(site, service)
+            arguments["databases"] = self._with_passwords(databases, site.inventory, bool(self._task.check_mode))
+        except (SecretsError, SiteError) as error:
+            raise AnsibleActionFail(str(error)) from None  # Ansible would repeat the cause behind the message
+        outcome = self._execute_module(
+            module_name="pantheon.ai.postgresql_databases",
+            module_args=arguments,
+            task_vars={**variables, "ansible_no_target_syslog": True},
+        )
+        outcome.pop("invocation", None)
+        result.update(outcome)
+        return result
+
+    def _with_passwords(
+        self, databases: list[dict[str, Any]], inventory: str, check_mode: bool
+    ) -> list[dict[str, Any]]:
+        if all(entry.get("password") or not entry.get("secret") for entry in databases):
+            return databases
+        try:
+            values = load_secrets(inventory, self._loader)
+        except SecretsError:
+            if not check_mode:
+                raise
+            values = {}  # check mode before the first run: they would have been made by now
+        complete = []
+        for entry in databases:
+            if not entry.get("password") and entry.get("secret"):
+                name = str(entry["secret"])
+                if name not in values and not check_mode:
+                    raise SecretsError(
+                        f"{inventory}/secrets.yml: {name}: there is no such secret, and database {entry['name']} needs it. "
+                        "Run playbooks/preflight.yml, which makes it."
+                    )
+                entry = {**entry, "password": values.get(name, "not-made-before-the-real-run")}
+            complete.append(entry)
+        return complete

@@ -1,0 +1,179 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, Pantheon contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: postgresql_databases
+short_description: Roles, databases and extensions in the PostgreSQL of the platform
+version_added: 0.1.0
+description:
+  - Makes the PostgreSQL server of a compose project hold the wanted databases, each with a role that owns it, logs in with a
+    password and alone may connect.
+  - The whole wanted set is compared and changed in one call, through C(psql) in the server's container, with the SQL on its
+    standard input. No password is in a process list, and the server only ever sees the SCRAM-SHA-256 verifier of it.
+  - Whether a password is the right one is found by computing the verifier again, so nothing changes when nothing has to.
+  - Nothing is ever dropped. Removing a database is left to a person.
+  - The action of the same name on the controller fills in O(databases) from the catalog and the passwords from the encrypted
+    secrets, so that they never become variables of a host.
+author:
+  - Pantheon contributors (@pantheon)
+attributes:
+  check_mode:
+    support: full
+    description: Where the server does not run yet, it is taken as empty, with a warning.
+  diff_mode:
+    support: full
+    description: Passwords are shown as V(right) or V(other) only.
+  idempotent:
+    support: full
+options:
+  databases:
+    description:
+      - The wanted databases.
+      - Without it, the databases that the catalog asks of the service O(service), if this machine runs it.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: Name of the database. Lower-case letters, digits and underscores.
+        type: str
+        required: true
+      user:
+        description: Name of the role that owns the database and logs in to it.
+        type: str
+        required: true
+      password:
+        description: Password of the role. Printable ASCII.
+        type: str
+      secret:
+        description: Name of the secret that holds the password. Read on the controller, used when O(databases[].password) is not given.
+        type: str
+      extensions:
+        description: Extensions that the database has.
+        type: list
+        elements: str
+        default: []
+  service:
+    description: Name of the service in the catalog, and of the service in the compose project.
+    type: str
+    default: postgresql
+  project:
+    description: Name of the compose project. Without it, C(pantheon-) and O(service).
+    type: str
+  admin:
+    description: Name of the superuser.
+    type: str
+    default: postgres
+  docker:
+    description: The docker command.
+    type: str
+    default: docker
+  wait:
+    description: How many seconds to wait for a server that takes no connections yet.
+    type: float
+    default: 30
+requirements:
+  - docker on the machine
+"""
+
+EXAMPLES = r"""
+- name: Create what the catalog asks for
+  pantheon.ai.postgresql_databases:
+
+- name: Create one database, with its password from the encrypted secrets
+  pantheon.ai.postgresql_databases:
+    databases:
+      - name: litellm
+        user: litellm
+        secret: litellm_database_password
+        extensions: [vector]
+
+- name: Nothing is dropped when a database is no longer listed
+  pantheon.ai.postgresql_databases:
+    databases: []
+"""
+
+RETURN = r"""
+roles:
+  description: What was done to each role.
+  returned: success
+  type: dict
+  sample: {"litellm": "created", "open_webui": "none"}
+databases:
+  description: What was done to each database.
+  returned: success
+  type: dict
+  sample: {"litellm": {"action": "created", "owner": "litellm", "extensions_added": ["vector"]}}
+container:
+  description: Id of the server's container. Empty in check mode when it does not run yet.
+  returned: success
+  type: str
+  sample: 3f9c6a0d1b52
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pantheon.ai.plugins.module_utils._containers import find, run
+from ansible_collections.pantheon.ai.plugins.module_utils._postgresql_databases import (
+    ContainerError,
+    DatabaseError,
+    Databases,
+    NotRunning,
+    Psql,
+    parse,
+)
+
+ARGUMENTS = {
+    "databases": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "name": {"type": "str", "required": True},
+            "user": {"type": "str", "required": True},
+            "password": {"type": "str", "no_log": True},
+            # The name of a secret is not secret; "False" keeps Ansible from guessing.
+            "secret": {"type": "str", "no_log": False},
+            "extensions": {"type": "list", "elements": "str", "default": []},
+        },
+    },
+    "service": {"type": "str", "default": "postgresql"},
+    "project": {"type": "str"},
+    "admin": {"type": "str", "default": "postgres"},
+    "docker": {"type": "str", "default": "docker"},
+    "wait": {"type": "float", "default": 30},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    params = module.params
+    warnings = []
+    try:
+        if any(entry["password"] is None for entry in params["databases"] or []):
+            raise DatabaseError(
+                "a database has no password", "Give `password`, or `secret` and let the controller read it."
+            )
+        databases = parse(params["databases"] or [])
+        container, client = "", None
+        try:
+            container = find(
+                run, params["project"] or f"pantheon-{params['service']}", params["service"], params["docker"]
+            )
+            client = Psql(run, container, params["admin"], params["docker"], params["wait"])
+        except NotRunning as error:
+            if not module.check_mode:
+                raise
+            warnings.append(f"{error}: taken as empty, because this is check mode.")
+        result = Databases(client, module.check_mode).present(databases)
+    except (DatabaseError, ContainerError) as error:
+        module.fail_json(msg=f"{error}. {error.remedy}")
+    for warning in warnings + result.pop("warnings"):
+        module.warn(warning)
+    module.exit_json(container=container[:12], **result)
+
+
+if __name__ == "__main__":
+    main()
