@@ -41,7 +41,6 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._checks import check_s
 from ansible_collections.pantheon.ai.plugins.plugin_utils._edge import (
     Route,
     Upstream,
-    to_caddy,
     to_dns,
     to_prometheus,
     to_routes,
@@ -79,7 +78,6 @@ __all__ = [
     "secrets_of",
     "services_on",
     "settings_of",
-    "to_caddy",
     "to_compose",
     "to_databases",
     "to_dns",

@@ -10,12 +10,11 @@ import typing as t
 
 import yaml
 
-from ansible_collections.pantheon.ai.plugins.plugin_utils._edge import to_caddy, to_traefik_dynamic, to_traefik_static
+from ansible_collections.pantheon.ai.plugins.plugin_utils._edge import to_traefik_dynamic, to_traefik_static
 from ansible_collections.pantheon.ai.plugins.plugin_utils._gateway import gateway_keys, gateway_models
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
 
 DERIVED: dict[str, t.Callable[[Site], dict[str, t.Any]]] = {
-    "caddy": to_caddy,
     "gateway_keys": gateway_keys,
     "gateway_models": gateway_models,
     "traefik_dynamic": to_traefik_dynamic,

@@ -19,6 +19,8 @@ DIAL_SECONDS = 5
 HEALTH_INTERVAL_SECONDS = 10
 HEALTH_TIMEOUT_SECONDS = 5
 HSTS_SECONDS = 31536000
+#: Until the next check notices a dead instance, a request that no instance has seen yet goes to the next one.
+RETRY_ATTEMPTS = 3
 
 
 class Upstream(t.TypedDict):
@@ -159,7 +161,7 @@ def to_traefik_dynamic(site: Site) -> dict[str, t.Any]:
         routers[name] = {
             "rule": " || ".join(f"Host(`{host}`)" for host in route["hosts"]),
             "entryPoints": ["websecure"],
-            "middlewares": ["security-headers"],
+            "middlewares": ["security-headers", "retry"],
             "service": name,
             "tls": {},
         }
@@ -184,6 +186,7 @@ def to_traefik_dynamic(site: Site) -> dict[str, t.Any]:
             "routers": routers,
             "services": services,
             "middlewares": {
+                "retry": {"retry": {"attempts": RETRY_ATTEMPTS, "initialInterval": "100ms"}},
                 "security-headers": {
                     "headers": {
                         "stsSeconds": HSTS_SECONDS,
@@ -191,7 +194,7 @@ def to_traefik_dynamic(site: Site) -> dict[str, t.Any]:
                         "contentTypeNosniff": True,
                         "referrerPolicy": "strict-origin-when-cross-origin",
                     }
-                }
+                },
             },
         },
         "tls": {
@@ -200,87 +203,3 @@ def to_traefik_dynamic(site: Site) -> dict[str, t.Any]:
             "options": {"default": {"minVersion": "VersionTLS12"}},
         },
     }
-
-
-def to_caddy(site: Site) -> dict[str, t.Any]:
-    """Return the configuration of Caddy, the lab's stand-in at the edge, from the same route table."""
-    ports = {name: endpoint["port"] for name, endpoint in site.services[EDGE_SERVICE]["endpoints"].items()}
-    headers = {
-        "handler": "headers",
-        "response": {
-            "deferred": True,
-            "set": {
-                "Strict-Transport-Security": [f"max-age={HSTS_SECONDS}; includeSubDomains"],
-                "X-Content-Type-Options": ["nosniff"],
-                "Referrer-Policy": ["strict-origin-when-cross-origin"],
-                "X-Lab-Stand-In": ["true"],
-            },
-        },
-    }
-    routes: list[dict[str, t.Any]] = [
-        {"match": [{"host": route["hosts"]}], "handle": [headers, _caddy_proxy(route)], "terminal": True}
-        for route in to_routes(site)
-    ]
-    routes.append({"handle": [{"handler": "static_response", "status_code": 404, "body": "404 page not found\n"}]})
-    redirect = {
-        "handler": "static_response",
-        "status_code": 301,
-        "headers": {"Location": ["https://{http.request.host}{http.request.uri}"]},
-    }
-    ping = {
-        "match": [{"path": ["/ping"]}],
-        "handle": [{"handler": "static_response", "status_code": 200, "body": "OK"}],
-    }
-    return {
-        "admin": {"disabled": True},
-        "logging": {"logs": {"default": {"level": "INFO", "encoder": {"format": "json"}}}},
-        "apps": {
-            "http": {
-                "metrics": {},
-                "servers": {
-                    "web": {"listen": [f":{ports['http']}"], "routes": [{"handle": [redirect]}]} | _CADDY_PLAIN,
-                    "websecure": {
-                        "listen": [f":{ports['https']}"],
-                        "routes": routes,
-                        "tls_connection_policies": [{"protocol_min": "tls1.2"}],
-                    }
-                    | _CADDY_PLAIN,
-                    "ping": {"listen": [f":{ports['ping']}"], "routes": [ping]} | _CADDY_PLAIN,
-                    "metrics": {
-                        "listen": [f":{ports['metrics']}"],
-                        "routes": [{"match": [{"path": ["/metrics"]}], "handle": [{"handler": "metrics"}]}],
-                    }
-                    | _CADDY_PLAIN,
-                },
-            },
-            "tls": {"certificates": {"load_files": [{"certificate": TLS_CERTIFICATE, "key": TLS_KEY}]}},
-        },
-    }
-
-
-#: The certificate comes from the platform's own authority; Caddy must not ask anybody for another one.
-#: HTTP/3 would be announced although no UDP port is published.
-_CADDY_PLAIN: dict[str, t.Any] = {"automatic_https": {"disable": True}, "protocols": ["h1", "h2"]}
-
-
-def _caddy_proxy(route: Route) -> dict[str, t.Any]:
-    proxy: dict[str, t.Any] = {
-        "handler": "reverse_proxy",
-        "upstreams": [{"dial": upstream["address"]} for upstream in route["upstreams"]],
-        # -1 flushes at once: tokens must not wait in a buffer.
-        "flush_interval": -1,
-        "transport": {"protocol": "http", "dial_timeout": f"{DIAL_SECONDS}s"},
-        "load_balancing": {"selection_policy": {"policy": "round_robin"}, "retries": 2},
-    }
-    if route["health_path"]:
-        proxy["health_checks"] = {
-            "active": {
-                "uri": route["health_path"],
-                "interval": f"{HEALTH_INTERVAL_SECONDS}s",
-                "timeout": f"{HEALTH_TIMEOUT_SECONDS}s",
-                "expect_status": 2,
-            }
-        }
-    if route["sticky"]:
-        proxy["load_balancing"]["selection_policy"] = {"policy": "cookie", "name": f"pantheon_{route['name']}"}
-    return proxy

@@ -185,8 +185,8 @@ def _resolver(task_vars: Mapping[str, t.Any], loader: t.Any) -> t.Callable[[t.An
         return lambda value: value
     from ansible.template import Templar
 
-    templar = Templar(loader=loader, variables=dict(task_vars))
-    return lambda value: templar.template(value)
+    resolve: t.Callable[[t.Any], t.Any] = Templar(loader=loader, variables=dict(task_vars)).template
+    return resolve
 
 
 def plain(value: t.Any) -> t.Any:
@@ -255,12 +255,15 @@ def _model_problems(file: str, index: int, model: t.Any) -> list[Problem]:
     if not isinstance(model, dict) or not isinstance(model.get("name"), str) or not model["name"]:
         return [Problem(file, where, model, "write {name: ..., role: chat or embedding}", "has no name")]
     problems = [
-        Problem(file, f"{where}.{key}", model[key], "known keys are name, role, machines", "is an unknown key")
+        Problem(file, f"{where}.{key}", model[key], "known keys are name, role, machines, answer", "is an unknown key")
         for key in model
-        if key not in ("name", "role", "machines")
+        if key not in ("name", "role", "machines", "answer")
     ]
     if model.get("role", "chat") not in ("chat", "embedding"):
         problems.append(Problem(file, f"{where}.role", model["role"], "use chat or embedding", "is not a role"))
+    answer = model.get("answer", "")
+    if not isinstance(answer, str):
+        problems.append(Problem(file, f"{where}.answer", answer, "write the text that the answer holds", "is no text"))
     machines = model.get("machines", [])
     if not isinstance(machines, list) or not all(isinstance(name, str) for name in machines):
         problems.append(

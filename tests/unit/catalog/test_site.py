@@ -131,7 +131,7 @@ def test_the_folder_of_the_inventory(tmp_path: Path) -> None:
 
 def test_loading_and_rendering_take_little_time(workshop: Workshop) -> None:
     workshop.load()  # the schema is compiled once per process
-    best = min(_cpu_seconds(workshop) for _ in range(5))
+    best = min(_cpu_seconds(workshop) for _run in range(5))
     assert best < 0.05, f"{best * 1000:.0f} ms"
 
 

@@ -316,7 +316,7 @@ def values(count: int) -> list[str]:
         "\t",
         "'x'",
     ]
-    return fixed + ["".join(generator.choices(alphabet, k=generator.randint(0, 14))) for _ in range(count)]
+    return fixed + ["".join(generator.choices(alphabet, k=generator.randint(0, 14))) for _index in range(count)]
 
 
 def compose_config(folder: Path) -> dict[str, Any]:
