@@ -96,7 +96,7 @@ class ActionModule(ActionBase):
         """Render, and run the module once. A faulty catalog or a missing secret fails before the machine is touched."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        _, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)[1]
         host = str(variables["inventory_hostname"])
         site = load_site(variables, self._loader)
         only = chosen(

@@ -34,9 +34,9 @@ class ActionModule(ActionBase):
         """Add missing secrets and write the authority's certificate; the result names what was added."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        _, arguments = self.validate_argument_spec(
+        arguments = self.validate_argument_spec(
             argument_spec={"artifacts": {"type": "path"}, "renew_days": {"type": "int", "default": 30}}
-        )
+        )[1]
         check_mode = bool(self._task.check_mode)
         try:
             site = load_site(variables, self._loader)

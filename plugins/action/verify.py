@@ -51,7 +51,7 @@ class ActionModule(ActionBase):
         """Perform the checks, write the verdict and show it."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        _, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)[1]
         if self._task.check_mode:
             return {
                 **result,

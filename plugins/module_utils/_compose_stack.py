@@ -400,7 +400,7 @@ def plan_file(
             return None
         return FileChange(file.path, "changed", False, False, old + "\n", new + "\n", "")
     text = content.decode("utf-8", "replace")
-    for template in {file.template, (entry or {}).get("template", "")}:
+    for template in (file.template, (entry or {}).get("template", "")):
         for secret in secrets_in(template, text):
             redactor.add(secret)
     if entry is None:

@@ -163,10 +163,11 @@ class System:
         """Download a small text."""
         # Imported here: it costs more than a whole comparison that finds nothing to do.
         import urllib.error
-        import urllib.request
+
+        from ansible.module_utils.urls import open_url
 
         try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
+            with contextlib.closing(open_url(url, timeout=30)) as answer:
                 return str(answer.read(1 << 20).decode("utf-8"))
         except (urllib.error.URLError, OSError, UnicodeDecodeError) as error:
             raise MachineError(

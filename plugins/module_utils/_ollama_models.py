@@ -34,11 +34,9 @@ class Client(t.Protocol):
 
     def tags(self) -> t.List[t.Dict[str, t.Any]]:
         """Return the models that are there."""
-        ...
 
     def pull(self, name: str) -> t.Iterator[Progress]:
         """Fetch a model and yield the progress while it comes in."""
-        ...
 
 
 class Ollama:

@@ -74,7 +74,6 @@ class Client(t.Protocol):
 
     def sql(self, script: str) -> str:
         """Run a psql script that stops at the first error, and return what it printed."""
-        ...
 
 
 class Psql:

@@ -29,6 +29,7 @@ attributes:
     description: Files with secrets are shown with the names of the secrets in place of their values.
   idempotent:
     support: full
+    description: A second call changes nothing and restarts nothing.
   platform:
     support: full
     description: Linux machines with Docker Engine and compose v2.

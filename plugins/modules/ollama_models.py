@@ -24,8 +24,10 @@ attributes:
     description: Where no server answers yet, it is taken as empty, with a warning.
   diff_mode:
     support: full
+    description: Shows which models are there before and after.
   idempotent:
     support: full
+    description: A model that is there is not fetched again.
 options:
   models:
     description:

@@ -29,6 +29,7 @@ attributes:
     description: Passwords are shown as V(right) or V(other) only.
   idempotent:
     support: full
+    description: A second call changes nothing; a password is set only where it differs.
 options:
   databases:
     description:

@@ -30,6 +30,7 @@ attributes:
     description: Shows names only.
   idempotent:
     support: full
+    description: A second call changes nothing.
 options:
   artifacts:
     description: Folder for the certificate of the authority. Without it, C(artifacts/ENVIRONMENT) in the repository.

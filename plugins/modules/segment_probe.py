@@ -22,8 +22,10 @@ attributes:
     description: Nothing is changed in any mode.
   diff_mode:
     support: none
+    description: Changes nothing, so there is no difference to show.
   idempotent:
     support: full
+    description: Changes nothing.
 options:
   probes:
     description:

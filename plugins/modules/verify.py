@@ -27,8 +27,10 @@ attributes:
     description: Nothing is looked at in check mode; the task is skipped.
   diff_mode:
     support: none
+    description: Changes nothing on the machines, so there is no difference to show.
   idempotent:
     support: full
+    description: Never reports a change; the verdict is written anew each time.
 options:
   artifacts:
     description: Folder for the verdict. Without it, C(artifacts/ENVIRONMENT) in the repository.

@@ -9,14 +9,22 @@ Pure functions over PEM text: nothing here reads or writes a file, and the time 
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from ansible.errors import AnsibleError
+
+try:
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+except ImportError as error:
+    CRYPTOGRAPHY_MISSING: ImportError | None = error
+else:
+    CRYPTOGRAPHY_MISSING = None
 
 CA_DAYS = 3650
 LEAF_DAYS = 397
@@ -46,6 +54,7 @@ def now() -> datetime.datetime:
 
 def create_ca(name: str, moment: datetime.datetime | None = None) -> Pair:
     """Make a certificate authority: P-256 key, ten years, allowed to sign server certificates but no further authority."""
+    _require_cryptography()
     moment = moment or now()
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
@@ -172,7 +181,16 @@ def _certificate_pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
+def _require_cryptography() -> None:
+    if CRYPTOGRAPHY_MISSING is not None:
+        raise AnsibleError(
+            f"The Python package cryptography cannot be used by {sys.executable}, which runs Ansible "
+            f"({CRYPTOGRAPHY_MISSING}). Install it there, for example with: python3 -m pip install cryptography."
+        )
+
+
 def _load_certificate(pem: str) -> x509.Certificate:
+    _require_cryptography()
     try:
         return x509.load_pem_x509_certificate(pem.encode())
     except ValueError as error:
@@ -180,6 +198,7 @@ def _load_certificate(pem: str) -> x509.Certificate:
 
 
 def _load_key(pem: str) -> ec.EllipticCurvePrivateKey:
+    _require_cryptography()
     try:
         key = serialization.load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError) as error:

@@ -218,7 +218,7 @@ def generate(spec: Mapping[str, Any], choose: Callable[[str], str] = random.choi
     if length < SHORTEST:
         raise SecretsError(f"a generated secret needs at least {SHORTEST} characters, not {length}; raise `length`.")
     plain = string.ascii_letters + string.digits
-    middle = "".join(choose(ALPHABET) for _ in range(length - 2))
+    middle = "".join(choose(ALPHABET) for _index in range(length - 2))
     return f"{spec.get('prefix') or ''}{choose(plain)}{middle}{choose(plain)}"
 
 

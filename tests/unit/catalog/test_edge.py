@@ -106,8 +106,8 @@ def test_the_resolver_and_the_schemas_find_planted_faults(site: Site) -> None:
     assert unresolved(static, dynamic) == ["nowhere", "nowhere", "lost", "gone"]
     router["prioritty"] = 1
     assert faults("dynamic", dynamic) == ["Additional properties are not allowed ('prioritty' was unexpected)"]
-    static["entryPoints"]["web"]["adress"] = ":80"
-    assert faults("static", static) == ["Additional properties are not allowed ('adress' was unexpected)"]
+    static["entryPoints"]["web"]["addrs"] = ":80"
+    assert faults("static", static) == ["Additional properties are not allowed ('addrs' was unexpected)"]
 
 
 def test_what_traefik_is_told(site: Site) -> None:

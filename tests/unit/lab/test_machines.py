@@ -212,6 +212,29 @@ def test_a_process_id_that_was_used_again_is_not_our_dockerd(tmp_path: Path) -> 
     assert engine.started_here(paths) == os.getpid()
 
 
+@pytest.mark.parametrize(
+    ("tags", "names"),
+    [
+        (["pantheon-lab/node:1", "pantheon-lab/node:current"], ["pantheon-lab/node:1", "pantheon-lab/node:current"]),
+        (["mine:1", "pantheon-lab/node:1"], ["pantheon-lab/node:1"]),
+        (["mine:1"], []),
+        ([], ["sha256:1"]),
+        (None, ["sha256:1"]),
+    ],
+)
+def test_only_the_labs_names_of_an_image_are_removed(tags: list[str] | None, names: list[str]) -> None:
+    assert cli.removable_names({"Id": "sha256:1", "RepoTags": tags}) == names
+
+
+def test_a_dockerd_that_others_use_is_not_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = Paths(tmp_path)
+    assert engine.stop_started_here(paths) == "Docker stays as it is: the lab did not start it."
+    monkeypatch.setattr(os, "kill", lambda pid, number: pytest.fail("nothing may be stopped"))
+    monkeypatch.setattr(engine, "started_here", lambda paths: 1)
+    monkeypatch.setattr(engine, "tell", lambda *arguments: "0123456789ab\n")
+    assert engine.stop_started_here(paths).startswith("Docker goes on")
+
+
 def test_a_program_writes_its_log_and_ticks_its_newest_line(tmp_path: Path) -> None:
     seen: list[str] = []
     log = tmp_path / "x.log"

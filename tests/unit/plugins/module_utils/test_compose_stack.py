@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -62,7 +63,7 @@ class Engine:
         self.answers: list[tuple[int, str]] = []  # of the next calls of compose, in place of its work
         self.broken: dict[str, dict[str, Any]] = {}  # what a service looks like when it starts
         self.down = False
-        self.number = 0
+        self.numbers = itertools.count(1)  # projects come up side by side: counting has to be one step
 
     # -- compose
 
@@ -84,7 +85,7 @@ class Engine:
             return 0, "".join(
                 f" DRY-RUN MODE -  Container {project}-{box['service']}-1  "
                 + ("Running\n" if box["hash"] == self.hash(Path(directory), box["service"]) else "Recreate\n")
-                for box in self.boxes.values()
+                for box in list(self.boxes.values())
                 if box["project"] == project
             )
         assert verb == "up"
@@ -107,7 +108,7 @@ class Engine:
 
     def up_service(self, project: str, service: str, directory: Path, force: bool) -> None:
         wanted = self.hash(directory, service)
-        mine = [box for box in self.boxes.values() if (box["project"], box["service"]) == (project, service)]
+        mine = [box for box in list(self.boxes.values()) if (box["project"], box["service"]) == (project, service)]
         if len(mine) == 1 and mine[0]["hash"] == wanted and not force:
             if mine[0]["state"] != "running":
                 mine[0].update(state="running", status="Up 2 seconds (healthy)")
@@ -117,11 +118,10 @@ class Engine:
         self.start(project, service, directory)
 
     def start(self, project: str, service: str, directory: Path, **values: Any) -> dict[str, Any]:
-        self.number += 1
         override = (directory / "compose.override.yml").read_text()
         found = re.search(r"ai\.pantheon\.config: (\w+)", override)
         box = {
-            "id": f"id{self.number}",
+            "id": f"id{next(self.numbers)}",
             "project": project,
             "service": service,
             "config": found.group(1) if found else "",
@@ -142,7 +142,7 @@ class Engine:
         return box
 
     def box(self, service: str) -> dict[str, Any]:
-        (found,) = [box for box in self.boxes.values() if box["service"] == service]
+        (found,) = [box for box in list(self.boxes.values()) if box["service"] == service]
         return found
 
     # -- systemd
@@ -175,7 +175,7 @@ class Engine:
                 tuple(box["networks"]),
                 box["created"],
             )
-            for box in self.boxes.values()
+            for box in list(self.boxes.values())
             if project in (None, box["project"])
         ]
 

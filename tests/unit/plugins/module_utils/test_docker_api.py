@@ -42,7 +42,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
         def serve() -> None:
             while True:
                 try:
-                    connection, _ = server.accept()
+                    connection = server.accept()[0]
                 except OSError:
                     return
                 with connection:
@@ -117,7 +117,7 @@ def test_one_off_containers_do_not_count() -> None:
 
 
 def test_an_error_carries_the_message_of_the_engine(engine: Engine) -> None:
-    client, _ = engine({"GET /containers/x/json": (404, b'{"message": "No such container: x"}')})
+    client, _requests = engine({"GET /containers/x/json": (404, b'{"message": "No such container: x"}')})
     with pytest.raises(DockerError, match="No such container: x") as caught:
         client.inspect("x")
     assert caught.value.status == 404
@@ -148,7 +148,7 @@ def test_what_is_gone_already_is_removed(engine: Engine) -> None:
 
 
 def test_a_volume_in_use_is_an_error(engine: Engine) -> None:
-    client, _ = engine({"DELETE /volumes/v": (409, b'{"message": "volume is in use"}')})
+    client, _requests = engine({"DELETE /volumes/v": (409, b'{"message": "volume is in use"}')})
     with pytest.raises(DockerError, match="volume is in use"):
         client.remove_volume("v")
 

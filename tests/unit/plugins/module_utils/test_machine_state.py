@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import copy
 import grp
+import http.server
 import json
 import os
 import pwd
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -583,3 +585,30 @@ def test_runs_wait_for_each_other(machine: Machine, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(MachineState, "plan", plan)
     run(machine, files=[])
     assert inner == ["waiting", "refused"]
+
+
+def test_a_text_is_fetched_and_a_failure_names_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    class Site(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = self.path == "/debian/gpg"
+            self.send_response(200 if found else 404)
+            self.end_headers()
+            self.wfile.write("clé".encode() if found else b"nothing here")
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Site) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        system = System(lambda *arguments, **options: (0, "", ""))
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert system.fetch(url + "/debian/gpg") == "clé"
+        with pytest.raises(MachineError, match=url + "/lost cannot be fetched: .*404"):
+            system.fetch(url + "/lost")
+        server.shutdown()
+        thread.join(10)
+    with pytest.raises(MachineError, match="cannot be fetched: .*refused"):
+        system.fetch(url + "/debian/gpg")

@@ -93,12 +93,12 @@ def test_a_server_that_repeats_itself_is_given_up() -> None:
     seconds = iter(range(1000))
     waiting = [{"status": "pulling abc", "digest": "abc", "total": 10, "completed": 4}] * 300
     server = Fake([], {"slow:latest": waiting})
-    _, errors = ollama.Models(server, False, 60, lambda: next(seconds)).present(["slow"])
+    _result, errors = ollama.Models(server, False, 60, lambda: next(seconds)).present(["slow"])
     assert [str(error) for error in errors] == ["model slow:latest: no progress for 60 s"]
 
 
 def test_an_end_without_success_is_an_error() -> None:
-    _, errors = ollama.Models(Fake([], {"cut:latest": GOOD[:2]}), False).present(["cut"])
+    _result, errors = ollama.Models(Fake([], {"cut:latest": GOOD[:2]}), False).present(["cut"])
     assert "stopped at 'pulling abc' without saying that it was fetched" in str(errors[0])
 
 

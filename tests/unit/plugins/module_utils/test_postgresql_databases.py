@@ -98,7 +98,7 @@ class Transcript:
 def test_passwords_are_in_no_argument_and_not_in_the_sql() -> None:
     runner = Transcript((0, "", ""))
     pg.Databases(pg.Psql(runner, "abc"), check_mode=False).present(pg.parse(WANTED))
-    (query, _), (command, script) = runner.calls
+    (query, _input), (command, script) = runner.calls
     assert query == command
     assert command[:6] == ["docker", "exec", "--interactive", "--user", "postgres", "abc"]
     assert "SCRAM" not in str(command)

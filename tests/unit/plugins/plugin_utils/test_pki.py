@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from ansible.errors import AnsibleError
 
 from ansible_collections.pantheon.ai.plugins.plugin_utils import _pki
 
@@ -28,7 +29,7 @@ def handshake(server: _pki.Pair, authority: str, name: str, tmp_path: Path) -> s
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
-            connection, _ = listener.accept()
+            connection = listener.accept()[0]
             try:
                 with context.wrap_socket(connection, server_side=True) as tls:
                     tls.recv(1)
@@ -105,3 +106,16 @@ def test_a_key_of_another_authority_cannot_sign() -> None:
     ca, other = _pki.create_ca("Test CA"), _pki.create_ca("Test CA")
     with pytest.raises(_pki.PkiError, match="does not belong"):
         _pki.issue(_pki.Pair(other.key, ca.certificate), NAMES)
+
+
+def test_a_missing_library_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    ca = _pki.create_ca("Test CA")
+    monkeypatch.setattr(_pki, "CRYPTOGRAPHY_MISSING", ImportError("No module named 'cryptography'"))
+    for call in (
+        lambda: _pki.create_ca("Test CA"),
+        lambda: _pki.issue(ca, ["lab.internal"]),
+        lambda: _pki.renewal_reason(ca, ca, ["lab.internal"]),
+        lambda: _pki.days_left(ca.certificate),
+    ):
+        with pytest.raises(AnsibleError, match="python3 -m pip install cryptography"):
+            call()

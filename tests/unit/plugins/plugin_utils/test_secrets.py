@@ -99,7 +99,7 @@ def test_the_placeholder_is_the_one_of_the_script() -> None:
 
 
 def test_a_credential_of_the_job_runner_wins_over_the_placeholder(inventory: Path) -> None:
-    _, values = _secrets.ensure(inventory, loader("placeholder-free"), SPECIFICATION, DOMAIN)
+    _done, values = _secrets.ensure(inventory, loader("placeholder-free"), SPECIFICATION, DOMAIN)
     both = loader(_secrets.NO_PASSWORD.decode(), "placeholder-free")
     assert _secrets.load_secrets(inventory, both) == values
     _secrets.ensure(inventory, both, SPECIFICATION | {"new_password": {"kind": "password"}}, DOMAIN)
@@ -170,7 +170,7 @@ def test_a_file_that_others_can_read_is_closed(inventory: Path) -> None:
     _secrets.ensure(inventory, loader("right"), SPECIFICATION, DOMAIN)
     file = inventory / "secrets.yml"
     file.chmod(0o644)
-    done, _ = _secrets.ensure(inventory, loader("right"), SPECIFICATION, DOMAIN)
+    done, _values = _secrets.ensure(inventory, loader("right"), SPECIFICATION, DOMAIN)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert any("its mode is 0600 now" in warning for warning in done.warnings)
 
@@ -184,20 +184,20 @@ def _run(inventory: str, start: Any, results: Any) -> None:
 def test_two_runs_at_once_agree(inventory: Path) -> None:
     context = multiprocessing.get_context("fork")
     start, results = context.Event(), context.Queue()
-    processes = [context.Process(target=_run, args=(str(inventory), start, results)) for _ in range(4)]
+    processes = [context.Process(target=_run, args=(str(inventory), start, results)) for _index in range(4)]
     for process in processes:
         process.start()
     start.set()
-    found = [results.get(timeout=30) for _ in processes]
+    found = [results.get(timeout=30) for _process in processes]
     for process in processes:
         process.join(30)
-    assert len({(password, ca) for _, password, ca in found}) == 1, "both runs hold the same values"
-    assert sum(bool(added) for added, _, _ in found) == 1, "exactly one of them made the values"
+    assert len({(password, ca) for _added, password, ca in found}) == 1, "both runs hold the same values"
+    assert sum(bool(added) for added, _password, _ca in found) == 1, "exactly one of them made the values"
     assert _secrets.load_secrets(inventory, loader("right"))["redis_password"] == found[0][1]
 
 
 def test_the_certificate_is_renewed_only_when_needed(inventory: Path) -> None:
-    _, first = _secrets.ensure(inventory, loader("right"), SPECIFICATION, DOMAIN)
+    _done, first = _secrets.ensure(inventory, loader("right"), SPECIFICATION, DOMAIN)
     other = {**SPECIFICATION, "edge_certificate": {"kind": "certificate", "ca": "edge_ca", "names": ["new.internal"]}}
     done, second = _secrets.ensure(inventory, loader("right"), other, DOMAIN)
     assert done.renewed == {"edge_certificate": "the names changed"}
@@ -205,7 +205,7 @@ def test_the_certificate_is_renewed_only_when_needed(inventory: Path) -> None:
     assert _pki.certificate_names(second["edge_certificate_certificate"]) == ["new.internal"]
     assert second["edge_ca_certificate"] == first["edge_ca_certificate"]
     assert second["redis_password"] == first["redis_password"]
-    early, _ = _secrets.ensure(inventory, loader("right"), other, DOMAIN, renew_days=400)
+    early, _values = _secrets.ensure(inventory, loader("right"), other, DOMAIN, renew_days=400)
     assert "it ends in 39" in early.renewed["edge_certificate"]
 
 

@@ -552,7 +552,7 @@ def test_no_secret_is_in_the_verdict(lab: Lab) -> None:
 
 
 def test_open_ports_are_found_among_closed_ones() -> None:
-    closed = [free_port() for _ in range(3)]
+    closed = [free_port() for _index in range(3)]
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert _verify_checks.open_ports("127.0.0.1", [*closed, port, port], 1) == {port}
