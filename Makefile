@@ -33,7 +33,8 @@ verify:  ## ask the platform of INVENTORY from outside whether it works
 
 password:  ## print the password of the first account of INVENTORY
 	@tools/setup.sh run
-	@ansible-vault view inventories/$(INVENTORY)/secrets.yml | sed -n 's/^open_webui_admin_password: *//p'
+	@ansible-vault view inventories/$(INVENTORY)/secrets.yml | \
+	  .venv/bin/python -c 'import sys, yaml; print(yaml.safe_load(sys.stdin)["open_webui_admin_password"])'
 
 test: setup  ## run every test, the lab included (30 minutes or more); ends with one line of counts
 	@python tools/run_tests.py

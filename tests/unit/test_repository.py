@@ -67,7 +67,7 @@ def test_galaxy_and_requirements_name_the_same_collections() -> None:
 
 def test_the_pinned_ansible_package_satisfies_the_requirements() -> None:
     """Otherwise a job runner without network fails where it installs collections."""
-    import ansible_collections  # type: ignore[import-untyped]
+    import ansible_collections
 
     for entry in yaml.safe_load(read("requirements.yml"))["collections"]:
         namespace, name = entry["name"].split(".")
