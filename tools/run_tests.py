@@ -311,9 +311,9 @@ def package_steps() -> list[Step]:
 def molecule_steps() -> list[Step]:
     """Every role on containers."""
     environment = {"MOLECULE_GLOB": "molecule/*/molecule.yml"}
-    node = Step("node image", ("python3", "lab/lab", "build", "node"), 15)
+    images = Step("images of the machines and the services", ("python3", "lab/lab", "build"), 25)
     return [
-        node,
+        images,
         Step(
             "Molecule", ("molecule", "test", "--all", "--report"), 35, counter=count_scenarios, environment=environment
         ),

@@ -61,7 +61,9 @@ class ActionModule(ActionBase):
         started, clock = utc_now(), time.monotonic()
         try:
             site = load_site(variables, self._loader)
-            plan = make_plan(site, secrets_of(site), self._connections(site, variables))
+            plan = make_plan(
+                site, secrets_of(site), self._connections(site, variables), self._controllers(site, variables)
+            )
             secrets = load_secrets(site.inventory, self._loader)
         except (SecretsError, SiteError) as error:
             raise AnsibleActionFail(str(error)) from None  # Ansible would repeat the cause behind the message
@@ -111,6 +113,16 @@ class ActionModule(ActionBase):
             ssh = str(own.get("ansible_connection") or "ssh") in SSH
             ports[name] = int(port) if ssh and port.isdigit() else None
         return ports
+
+    @staticmethod
+    def _controllers(site: Site, variables: Mapping[str, Any]) -> set[str]:
+        """Return the machines that are the one this runs on."""
+        hostvars = variables.get("hostvars") or {}
+        return {
+            name
+            for name in site.machines
+            if str((hostvars.get(name) or {}).get("ansible_connection") or "") in ("local", "ansible.builtin.local")
+        }
 
     @staticmethod
     def _segments(site: Site, variables: Mapping[str, Any], name: str) -> dict[str, list[dict[str, Any]] | None]:

@@ -34,7 +34,7 @@ NO_PASSWORD = b"pantheon-no-vault-password"
 ALPHABET = string.ascii_letters + string.digits + "_-"
 ALLOWED = re.compile(r"[A-Za-z0-9_.~-]+")
 """Values that stand in .env files, YAML, JSON and URLs without escaping."""
-DEFAULT_LENGTH = 32
+DEFAULT_LENGTH = 40
 SHORTEST = 16
 
 _TEMPORARY = f".{SECRETS_FILE}."
@@ -210,7 +210,7 @@ def complete(
 
 
 def generate(spec: Mapping[str, Any], choose: Callable[[str], str] = random.choice) -> str:
-    """Return a new random value; prefix comes first and does not count in length (default 32, at least 16 characters).
+    """Return a new random value; prefix comes first and does not count in length (default 40, at least 16 characters).
 
     A generated value starts and ends with a letter or digit: a leading dash looks like an option on a command line.
     """

@@ -161,7 +161,10 @@ def load_site(
 def inventory_folder(task_vars: Mapping[str, t.Any]) -> Path | None:
     """Return the folder of the inventory, also for the implicit localhost and for an inventory without hosts."""
     candidates: list[Path] = []
-    given = [task_vars.get("inventory_dir"), *(task_vars.get("ansible_inventory_sources") or [])]
+    given = [
+        task_vars.get("inventory_dir") or _folder_of_machines(task_vars),
+        *(task_vars.get("ansible_inventory_sources") or []),
+    ]
     for source in given:
         if not source or "," in str(source):  # "host,": a list of hosts on the command line, no path
             continue
@@ -172,6 +175,19 @@ def inventory_folder(task_vars: Mapping[str, t.Any]) -> Path | None:
         if (path / "catalog").is_dir():
             return path
     return candidates[0] if candidates else None
+
+
+def _folder_of_machines(task_vars: Mapping[str, t.Any]) -> t.Any:
+    """Return the folder of the source that names the first machine.
+
+    The implicit localhost belongs to no source; with several of them, what belongs to the platform lies beside its
+    machines and not beside whatever source happens to be named first.
+    """
+    machines = (task_vars.get("groups") or {}).get("machines") or []
+    hostvars = task_vars.get("hostvars") or {}
+    if not machines or machines[0] not in hostvars:
+        return None
+    return hostvars[machines[0]].get("inventory_dir")
 
 
 def _groups(task_vars: Mapping[str, t.Any]) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ Pure functions: the checks themselves are in _verify_checks.py.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,11 +137,13 @@ def make_plan(
     site: Site,
     specification: Mapping[str, Mapping[str, Any]],
     connections: Mapping[str, int | None] | None = None,
+    controllers: Collection[str] = (),
     only: Iterable[str] | None = None,
 ) -> Plan:
     """Derive the checks from the site.
 
     specification is what secrets_of(site) returns; connections gives the ssh port of each machine (None: not over ssh);
+    controllers names the machines that are the one that looks;
     only limits the machines whose ports and networks are looked at.
     """
     connections = connections or {}
@@ -162,7 +164,7 @@ def make_plan(
         key_secret=_gateway_key(site),
         ca_secrets=tuple(f"{name}_certificate" for name, spec in specification.items() if spec.get("kind") == "ca"),
         hosts=tuple(Host(name, site.machines[name].address, connections.get(name, 22)) for name in machines),
-        ports=tuple(_ports(site, name, connections.get(name, 22) is None) for name in machines),
+        ports=tuple(_ports(site, name, name in controllers) for name in machines),
         probes={name: probes for name in machines if (probes := tuple(segment_probes(site, name)))},
         urls={service: f"https://{names[0]}{suffix}" for service, names in hosts_of.items() if edges and names},
     )

@@ -151,6 +151,24 @@ class Lab:
             one.status == "running" and one.health in ("healthy", "none") for one in now.values()
         )
 
+    def recovers(self, seconds: float = 120) -> float:
+        """Wait until the verdict is good; how long it took.
+
+        After a boot, machines tell each other the names and addresses in their networks again. Docker repeats that every
+        half minute, so a name may be unknown somewhere for that long although every container is healthy.
+        """
+        last: list[Play] = []
+
+        def good() -> bool:
+            last[:] = [self.play(playbook="playbooks/verify.yml")]
+            return last[0].status == 0
+
+        began = time.monotonic()
+        while not good():
+            if time.monotonic() - began > seconds:
+                pytest.fail(f"after {seconds:g} s the verdict is still bad:\n{last[0].problems}")
+        return time.monotonic() - began
+
     def booted(self, machine: str) -> bool:
         """Whether a machine and its Docker engine are up."""
         if docker("inspect", "--format", "{{.State.Running}}", PREFIX + machine, check=False).strip() != "true":
@@ -181,10 +199,11 @@ def lab() -> Lab:
 @pytest.fixture
 def changed_inventory(tmp_path: Path) -> Iterator[Callable[[str, dict[str, str]], Path]]:
     """Makes a copy of the lab's inventory in which the environment of one service has more variables."""
-    # The copy has the same name and the same way to the keys of the lab.
+    # The copy has the same name and the same ways to the keys and the certificate of the lab.
     folder = tmp_path / "inventories" / "lab"
     shutil.copytree(ROOT / "inventories" / "lab", folder)
-    (tmp_path / ".lab").symlink_to(ROOT / ".lab")
+    for shared in (".lab", "artifacts"):
+        (tmp_path / shared).symlink_to(ROOT / shared)
 
     def change(service: str, environment: dict[str, str]) -> Path:
         override = folder / "catalog" / f"{service}.yml"

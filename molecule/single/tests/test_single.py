@@ -38,8 +38,8 @@ def test_the_verdict_looked_at_everything_that_matters(verdict: dict[str, Any]) 
     """A verdict of skipped checks would be good as well."""
     states = Counter(check["state"] for check in verdict["checks"])
     skipped = {check["name"] for check in verdict["checks"] if check["state"] == "skipped"}
-    # Without ssh, verify says nothing about the ports of a machine; the next test looks at them.
-    assert skipped <= {"machine pantheon", "ports of pantheon"}
+    # Without ssh, verify cannot say whether the machine itself answers.
+    assert skipped <= {"machine pantheon"}
     assert states["ok"] >= 20
     names = " ".join(check["name"] for check in verdict["checks"])
     for part in ("TLS chat.", "sign in to Open WebUI", "vectors of lab-embed", "networks of postgresql"):

@@ -127,6 +127,15 @@ def test_the_folder_of_the_inventory(tmp_path: Path) -> None:
     other = tmp_path / "other"
     (other / "catalog").mkdir(parents=True)
     assert inventory_folder({"ansible_inventory_sources": [str(folder), str(other)]}) == other
+    # Of several sources without a catalog, the one that names the machines.
+    third = tmp_path / "third"
+    third.mkdir()
+    variables = {
+        "ansible_inventory_sources": [str(folder), str(third)],
+        "groups": {"machines": ["one"]},
+        "hostvars": {"one": {"inventory_dir": str(third)}},
+    }
+    assert inventory_folder(variables) == third
 
 
 def test_loading_and_rendering_take_little_time(workshop: Workshop) -> None:

@@ -30,8 +30,10 @@ def site_of(name: str) -> Site:
     return load_site({**first, "groups": inventory.get_groups_dict(), "hostvars": hostvars}, loader)
 
 
-def plan_of(site: Site, connections: dict[str, int | None] | None = None) -> Plan:
-    return make_plan(site, secrets_of(site), connections)
+def plan_of(
+    site: Site, connections: dict[str, int | None] | None = None, controllers: frozenset[str] = frozenset()
+) -> Plan:
+    return make_plan(site, secrets_of(site), connections, controllers)
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +104,13 @@ def test_host_networks_have_no_segments_and_no_closed_ports(lab: Site) -> None:
     assert all("pantheon_network is host" in ports.skip for ports in plan.ports)
 
 
-def test_a_machine_that_is_not_managed_over_ssh_cannot_be_seen_from_outside(lab: Site) -> None:
-    name = next(iter(lab.machines))
-    plan = plan_of(lab, {name: None})
-    assert [host.port for host in plan.hosts if host.name == name] == [None]
-    assert [bool(ports.skip) for ports in plan.ports if ports.machine == name] == [True]
+def test_the_machine_that_looks_cannot_see_itself_from_outside(lab: Site) -> None:
+    here, elsewhere = list(lab.machines)[:2]
+    plan = plan_of(lab, {here: None, elsewhere: None}, frozenset({here}))
+    assert [host.port for host in plan.hosts if host.name == here] == [None]
+    # Managed another way than over ssh, but elsewhere: its ports are looked at.
+    skipped = {ports.machine for ports in plan.ports if ports.skip}
+    assert skipped == {here}
 
 
 def test_an_expected_answer_of_the_inventory_is_used(lab: Site) -> None:
