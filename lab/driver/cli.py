@@ -13,7 +13,8 @@ import os
 import platform
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 from . import engine, images, machines, preflight, process
 from .console import Progress, clock, shorten
 from .process import LabError
-from .settings import INOTIFY_INSTANCES, LABEL_IMAGE, NETWORK, PREFIX, Paths
+from .settings import INOTIFY_INSTANCES, LABEL_IMAGE, PREFIX, Paths
 
 _INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 _INOTIFY_MARK = "inotify.json"
@@ -179,16 +180,22 @@ def raise_machines(session: Session, progress: Progress) -> None:
     names = [spec.name for spec in specs]
     degraded = machines.wait_for_boot(names, progress.tick)
     # Stacks on a machine that was there before may have failed: to repair that is the deployment's work.
-    fresh = {name: units for name, units in degraded.items() if actions[name] in ("create", "recreate")}
+    fresh = {}
+    for name, units in degraded.items():
+        if actions[name] in ("create", "recreate"):
+            progress.note(f"{name}: {', '.join(units)} failed at the first boot; trying again")
+            units = machines.try_again(name, units)
+            if units:
+                fresh[name] = units
+        else:
+            progress.note(f"{name} is degraded: {', '.join(units)}")
     if fresh:
         told = "; ".join(f"{name}: {', '.join(units)}" for name, units in fresh.items())
         first = next(iter(fresh))
         raise LabError(
             f"Units failed on new machines: {told}",
-            f"Look at them with: docker exec {first} journalctl -b -u {fresh[first][0] if fresh[first] else 'UNIT'}",
+            f"Look at them with: docker exec {first} journalctl -b -u {fresh[first][0]}",
         )
-    for name, units in degraded.items():
-        progress.note(f"{name} is degraded: {', '.join(units)}")
     public_key = machines.ensure_key(session.paths)
     keys = machines.admit(names, public_key)
     process.write_atomically(session.paths.known_hosts, machines.known_hosts(session.lab.addresses, keys))
@@ -405,26 +412,32 @@ def down(paths: Paths, keep_images: bool) -> int:
                 progress.say(f"{len(volumes)} volumes, {remove_images(progress)} images")
         with progress.step("Remove keys and state"):
             forget(paths, keep_images)
-        if not keep_images and engine.stop_started_here(paths):
-            print("Stopped the dockerd that the lab had started.")
+        if not keep_images:
+            print(engine.stop_started_here(paths))
         if not keep_images:
             shutil.rmtree(paths.state, ignore_errors=True)
     return 0
 
 
 def remove_images(progress: Progress) -> int:
-    """Remove the images of the lab; one that somebody's container uses stays and is named."""
-    removed = 0
-    for _ in range(4):  # an image goes only after those that are built on it
+    """Remove the images of the lab; one that somebody else's container or name holds stays, and the person is told."""
+    removed, before, left = 0, -1, []
+    while removed > before:  # an image goes only after those that are built on it
+        before = removed
         listing = engine.tell("image", "ls", "--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL_IMAGE}")
         left = sorted(set(listing.split()))
-        if not left:
-            return removed
-        for image in left:
-            tags = [tag for found in engine.inspect("image", [image]) for tag in found["RepoTags"] or [image]]
-            removed += engine.ask("image", "rm", *tags, timeout=120).returncode == 0
-    progress.note(f"{len(left)} images stay, because a container that is not the lab's uses them")
+        for image in engine.inspect("image", left):
+            names = removable_names(image)
+            removed += bool(names) and engine.ask("image", "rm", *names, timeout=120).returncode == 0
+    if left:
+        progress.note(f"{len(left)} images stay, because a container or a name that is not the lab's holds them")
     return removed
+
+
+def removable_names(image: Mapping[str, Any]) -> list[str]:
+    """Return the names of an image that are the lab's; its id where it has no name at all."""
+    names = image.get("RepoTags") or []
+    return [name for name in names if name.startswith(f"{PREFIX}/")] if names else [image["Id"]]
 
 
 def forget(paths: Paths, keep_images: bool) -> None:
@@ -457,12 +470,11 @@ def status(paths: Paths) -> int:
     if running:
         listing = engine.ask("stats", "--no-stream", "--format", "{{.Name}}\t{{.MemUsage}}", *running).stdout
         usage = dict(line.split("\t", 1) for line in listing.splitlines() if "\t" in line)
-    for item in sorted(found, key=lambda item: str(item["NetworkSettings"]["Networks"])):
-        name = item["Name"].lstrip("/")
-        address = item["NetworkSettings"]["Networks"].get(NETWORK, {}).get("IPAddress", "")
+    for item in sorted(found, key=lambda item: machines.address_of(item) or ""):
+        name, address = item["Name"].lstrip("/"), machines.address_of(item)
         state = machines.boot_state(name) if item["State"]["Running"] else "off"
         memory = usage.get(name, "").split(" / ")[0]
-        print(f"{name.removeprefix(PREFIX + '-'):<12} {address:<12} {state:<10} {memory}")
+        print(f"{name.removeprefix(PREFIX + '-'):<12} {address or '':<12} {state:<10} {memory}")
     verdict = read_verdict(paths)
     if verdict is None:
         print("\nNo verdict yet: `make lab` deploys the platform and checks it.")
@@ -557,6 +569,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return commands[options.command]()
     except LabError as error:
         print_failure(options.command, error)
+        return 1
+    except BrokenPipeError:  # the reader (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except PermissionError as error:
+        print(f"\n{error.filename} may not be written by this user: it belongs to whoever ran the lab before.")
+        print("What to do:\n  Run it as that user (`sudo make lab`), or give the files to yourself with chown.")
         return 1
     except KeyboardInterrupt:
         process.stop_all()

@@ -33,7 +33,7 @@ def clock(seconds: float) -> str:
 def tidy(line: str) -> str:
     """Return one line of a program's output without control characters, decoration and surrounding space."""
     text = _CONTROL.sub("", line).strip()
-    return re.sub(r"\*{4,}$", "", text).strip()
+    return re.sub(r"\*{3,}$", "", text).strip()
 
 
 def shorten(text: str, width: int) -> str:

@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -74,7 +75,8 @@ def _start_time(pid: int) -> str | None:
     except OSError:
         return None
     fields: list[str] = stat.rpartition(")")[2].split()
-    return fields[19]
+    # A zombie has ended; only its parent has not looked yet.
+    return None if fields[0] == "Z" else fields[19]
 
 
 def answers() -> bool:
@@ -117,16 +119,18 @@ def _start_detached(paths: Paths) -> str:
     return "started dockerd"
 
 
-def stop_started_here(paths: Paths) -> bool:
-    """Stop the dockerd that the lab started, if it did; return whether there was one."""
+def stop_started_here(paths: Paths) -> str:
+    """Stop the dockerd that the lab started, unless others use it by now; return what was done."""
     pid = started_here(paths)
     if pid is None:
-        return False
-    os.kill(pid, 15)
+        return "Docker stays as it is: the lab did not start it."
+    if tell("container", "ls", "--quiet").strip():
+        return "Docker goes on: the lab started it, but containers that are not the lab's run on it."
+    os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 60
     while _start_time(pid) is not None and time.monotonic() < deadline:
         time.sleep(0.2)
-    return True
+    return "Stopped the dockerd that the lab had started."
 
 
 _UNCONFINED = ("--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined")

@@ -201,6 +201,11 @@ def _bootstrap(paths: Paths, suite: str, tick: Tick) -> str:
         return reference
     log = paths.logs / f"bootstrap-{suite}.log"
     if shutil.which("mmdebstrap") is None:
+        if os.geteuid() != 0:
+            raise LabError(
+                "No container registry answers, and mmdebstrap, which makes a base image without one, is not installed.",
+                "Run `sudo make lab`, or install it: apt-get install mmdebstrap debian-archive-keyring",
+            )
         install_packages(["mmdebstrap", "debian-archive-keyring"], log, tick)
     mirror = "http://deb.debian.org/debian"
     root = paths.state / "tmp" / f"{suite}.tar"

@@ -168,6 +168,12 @@ def ensure(spec: Spec, found: Mapping[str, Any] | None) -> str:
     return action
 
 
+def address_of(container: Mapping[str, Any]) -> str | None:
+    """Return the address that a container was given in the lab's network, also while it is off."""
+    network = container["NetworkSettings"]["Networks"].get(NETWORK) or {}
+    return (network.get("IPAMConfig") or {}).get("IPv4Address") or network.get("IPAddress")
+
+
 def remove(names: Iterable[str]) -> None:
     """Remove containers with their anonymous volumes."""
     names = list(names)
@@ -230,6 +236,16 @@ def failed_units(name: str) -> list[str]:
     """Return the failed units of a machine."""
     listing = engine.ask("exec", name, "systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager")
     return [line.split()[0] for line in listing.stdout.splitlines() if line.strip()]
+
+
+def try_again(name: str, units: Sequence[str]) -> list[str]:
+    """Start the failed units of a machine once more; return those that fail again.
+
+    On a busy computer a unit may run into its time limit at the first boot. Twice is a fault.
+    """
+    engine.ask("exec", name, "systemctl", "reset-failed", *units)
+    engine.ask("exec", name, "systemctl", "start", *units, timeout=120)
+    return failed_units(name)
 
 
 _ADMIT = """
