@@ -253,9 +253,9 @@ def write_pyinfra(folder: Path, state: dict[str, list[Managed]], hosts: dict[str
                     "path": managed.path,
                     "source": source,
                     "mode": managed.mode.lstrip("0"),
-                    # pyinfra shows a number where the machine has no name for it.
-                    "user": users.get(managed.uid, str(managed.uid)),
-                    "group": groups.get(managed.gid, str(managed.gid)),
+                    # pyinfra reads the names from stat, which says UNKNOWN where the machine has no name for a number.
+                    "user": users.get(managed.uid, "UNKNOWN"),
+                    "group": groups.get(managed.gid, "UNKNOWN"),
                 }
             )
         services = sorted({managed.service for managed in files if managed.service})

@@ -439,18 +439,22 @@ class Verifier:
             )
         return ", ".join(sorted(wanted))
 
-    def _body(self, model: Model, stream: bool) -> dict[str, Any]:
+    def _body(self, name: str, model: Model, stream: bool) -> dict[str, Any]:
         # The number makes each question a new one: an answer from a cache would prove nothing.
         question = f"{QUESTION} ({self._nonce}{random.token_hex(2)})"
-        return {
+        body: dict[str, Any] = {
             "model": model.name,
             "messages": [{"role": "user", "content": question}],
             "max_tokens": 256,
             "stream": stream,
         }
+        if name == self.plan.interface:
+            # What the page sends: only with it does Open WebUI offer the model its own tools, as it does to a person.
+            body["session_id"] = f"verify-{self._nonce}"
+        return body
 
     def _chat(self, name: str, path: str, token: str, model: Model, needs_id: bool) -> str:
-        answer = self._request(name, "POST", path, self._body(model, False), token, self.limits.chat)
+        answer = self._request(name, "POST", path, self._body(name, model, False), token, self.limits.chat)
         where = ", ".join(model.machines) or "the machines of the model"
         fix = f"Run site.yml with --tags ollama,{GATEWAY}; then `docker compose -p pantheon-ollama logs` on {where}."
         if not needs_id:
@@ -494,7 +498,7 @@ class Verifier:
         times: list[float] = []
         ended: float | None = None
         text = ""
-        with self._response(name, "POST", path, self._body(model, True), token, self.limits.chat) as response:
+        with self._response(name, "POST", path, self._body(name, model, True), token, self.limits.chat) as response:
             kind = response.getheader("Content-Type") or ""
             if response.status != 200:
                 body = Answer(response.status, {}, response.read())

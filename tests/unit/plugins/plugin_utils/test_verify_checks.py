@@ -54,6 +54,7 @@ class Behaviour:
     wrong_key_status: int = 401
     accepts_anybody: bool = False
     open_list: bool = False
+    page_needs_tools: bool = False  # a chat of the page asks for tools, which the models do not have
     redirect: bool = True
     broken_starts: int = 0  # answers of 503 before the platform is ready
     seen: list[str] = field(default_factory=list)
@@ -124,6 +125,8 @@ class Edge(http.server.BaseHTTPRequestHandler):
         elif self.path == "/v1/embeddings":
             headers = {"x_litellm_model_id": self.behaviour.ids[data["model"]]}
             self.reply(200, {"data": [{"embedding": self.behaviour.vector}]}, **headers)
+        elif self.behaviour.page_needs_tools and data.get("session_id"):
+            self.reply(400, {"error": f"{data['model']} does not support tools"})
         elif data["model"] not in self.behaviour.sentences:
             self.reply(404, {"error": "unknown model"})
         elif data.get("stream"):
@@ -315,6 +318,16 @@ FAULTS: list[tuple[str, Callable[[Lab], object], set[str], str]] = [
         lambda lab: lab.behaviour.listed.remove("lab-large"),
         {"models in Open WebUI", "models at the gateway"},
         "missing: lab-large; listed: lab-embed, lab-small",
+    ),
+    (
+        "the page asks for tools that the models do not have",
+        lambda lab: setattr(lab.behaviour, "page_needs_tools", True),
+        {
+            "chat with lab-large in Open WebUI",
+            "chat with lab-small in Open WebUI",
+            "streaming of lab-small in Open WebUI",
+        },
+        "does not support tools",
     ),
     (
         "the stream comes in one piece",
