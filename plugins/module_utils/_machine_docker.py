@@ -253,6 +253,7 @@ def swarm_facts(
             "subnet": next((pool.get("Subnet", "") for pool in (network.get("IPAM") or {}).get("Config") or []), ""),
             "encrypted": "encrypted" in (network.get("Options") or {}),
             "attachable": bool(network.get("Attachable")),
+            "addresses": _addresses(api, network["Id"]),
         }
         for network in api.get("/networks", {"driver": ["overlay"]})
         if not network.get("Ingress")
@@ -275,6 +276,15 @@ def swarm_facts(
         # A manager without a majority answers questions about itself only.
         swarm["error"] = swarm["error"] or str(error)
     return networks
+
+
+def _addresses(api: Api, network_id: str) -> dict[str, str]:
+    """Return the addresses that this machine uses on a network, by name of the container or the machine's own end."""
+    try:
+        ends = (api.get("/networks/" + network_id).get("Containers") or {}).values()
+    except EngineUnavailable:
+        return {}  # gone since the list was made, or known to the swarm only, which has no majority
+    return {end["Name"]: end["IPv4Address"].split("/")[0] for end in ends if end.get("IPv4Address")}
 
 
 def _node(node: dict[str, t.Any]) -> dict[str, t.Any]:

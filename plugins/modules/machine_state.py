@@ -443,7 +443,13 @@ networks:
   description: Overlay networks that this machine sees, by name; all of them on a manager.
   returned: when O(gather) asks for docker or swarm
   type: dict
-  sample: {pantheon-data: {id: k2v0, subnet: 10.90.8.0/22, encrypted: true, attachable: true}}
+  sample:
+    pantheon-data:
+      id: k2v0
+      subnet: 10.90.8.0/22
+      encrypted: true
+      attachable: true
+      addresses: {redis: 10.90.8.9}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -21,6 +21,7 @@ class HostPlan(TypedDict):
     role: str  # manager or worker
     wait: bool  # whether an overlay network is not known on it yet
     problem: str  # why nothing can be done, and the remedy; empty if all is well
+    clashes: list[dict[str, str]]  # containers with an address that another one has: container, address, command
 
 
 class Plan(TypedDict):
@@ -74,9 +75,13 @@ def plan_overlay(
             "role": "manager" if name in managers else "worker",
             "wait": False,
             "problem": "",
+            "clashes": [],
         }
         for name in mine
     }
+    for name, found_here in _clashes(views, networks, (anchor or {}).get("name", "")).items():
+        if name in plans:
+            plans[name]["clashes"] = found_here
 
     first = ""
     if not coordinator and not members:
@@ -128,6 +133,7 @@ def plan_overlay(
             plan["problem"] = " ".join(wrong)
 
     acting = any(plan["action"] != "none" or plan["wait"] or plan["problem"] for plan in plans.values())
+    clashing = any(plan["clashes"] for plan in plans.values())
     known_swarm = bool(coordinator or first)
     stale = _stale(views, mine, nodes) if coordinator else []
     gone = {node["id"] for node in stale}
@@ -135,7 +141,7 @@ def plan_overlay(
     anchor_due = known_swarm and _anchor_due(anchor, networks, swarm.get(coordinator, {}).get("services", {}))
     missing = missing if known_swarm else []
     return {
-        "work": bool(acting or stale or roles or missing or anchor_due),
+        "work": bool(acting or clashing or stale or roles or missing or anchor_due),
         "hosts": plans,
         "coordinator": coordinator or first,
         "remote_addrs": [f"{addresses[name]}:2377" for name in live or ([first] if first else [])],
@@ -148,6 +154,29 @@ def plan_overlay(
         "anchor": anchor_due,
         "rejoined": any(plan["action"] == "rejoin" for plan in plans.values()),
     }
+
+
+def _clashes(
+    views: Mapping[str, Mapping[str, Any]], networks: Sequence[Mapping[str, Any]], anchor: str
+) -> dict[str, list[dict[str, str]]]:
+    """Return the containers that share an address of a network, by machine.
+
+    All of them have to move: if one stayed, the swarm would take its address for free as soon as another gives it up.
+    """
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for network in (item["name"] for item in networks):
+        users: dict[str, list[tuple[str, str]]] = {}
+        for machine, view in views.items():
+            for end, address in view["networks"].get(network, {}).get("addresses", {}).items():
+                users.setdefault(address, []).append((machine, end))
+        for address, ends in users.items():
+            for machine, end in ends if len(ends) > 1 else []:
+                if end == f"{network}-endpoint":
+                    continue  # the machine's own end; no container to move
+                # Swarm itself puts a new task, with a new address, in the place of one that stops.
+                command = "stop" if anchor and end.startswith(f"{anchor}.") else "restart"
+                found.setdefault(machine, {})[end] = {"container": end, "address": address, "command": command}
+    return {machine: [ends[end] for end in sorted(ends)] for machine, ends in found.items()}
 
 
 def _main_swarm(live: Sequence[str], swarm: Mapping[str, Mapping[str, Any]]) -> str:

@@ -154,8 +154,8 @@ class Lab:
     def recovers(self, seconds: float = 120) -> float:
         """Wait until the verdict is good; how long it took.
 
-        After a boot, machines tell each other the names and addresses in their networks again. Docker repeats that every
-        half minute, so a name may be unknown somewhere for that long although every container is healthy.
+        After a boot, machines tell each other the names and addresses in their networks again, so a name may be unknown
+        somewhere for a while although every container is healthy.
         """
         last: list[Play] = []
 

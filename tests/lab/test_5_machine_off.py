@@ -54,7 +54,12 @@ def test_the_first_manager_may_be_off(lab: Lab) -> None:
         docker("start", PREFIX + absent)
         lab.wait(lambda: lab.booted(absent), 90, f"{absent} did not boot")
         lab.wait(lambda: lab.settled(wanted), 240, "not every service came back")
-    lab.recovers()
-    back = lab.play()
+    # The run that brings it in also gives new addresses to containers that a new leader gave the same one.
+    back = lab.play("--skip-tags", "verify")
     assert back.status == 0, back.problems
-    assert back.changed() == {}, back.changed_tasks()
+    assert {name.split("/")[0] for name in back.effects()} <= {absent}, back.changed_tasks()
+    lab.wait(lambda: lab.settled(set(lab.containers())), 240, "not every service is healthy after the run")
+    lab.recovers()
+    again = lab.play()
+    assert again.status == 0, again.problems
+    assert again.changed() == {}, again.changed_tasks()

@@ -169,7 +169,13 @@ NODES = [
 
 
 def test_facts_of_a_manager() -> None:
-    api = FakeApi({"/info": INFO, "/networks": NETWORKS, "/services": SERVICES, "/nodes": NODES})
+    ends = {
+        "c1": {"Name": "redis", "IPv4Address": "10.90.8.7/22"},
+        "lb-pantheon-data": {"Name": "pantheon-data-endpoint", "IPv4Address": "10.90.8.6/22"},
+        "c2": {"Name": "leaving", "IPv4Address": ""},
+    }
+    answers = {"/info": INFO, "/networks": NETWORKS, "/services": SERVICES, "/nodes": NODES}
+    api = FakeApi({**answers, "/networks/d": {"Containers": ends}})
     found = engine_facts(api)
     swarm = found["swarm"]
     networks = swarm_facts(api, swarm, ["anchor"])
@@ -185,14 +191,23 @@ def test_facts_of_a_manager() -> None:
         ("a", "ready", "manager"),
         ("b", "down", "worker"),
     ]
-    assert networks == {"pantheon-data": {"id": "d", "subnet": "10.90.8.0/22", "encrypted": True, "attachable": True}}
+    assert networks == {
+        "pantheon-data": {
+            "id": "d",
+            "subnet": "10.90.8.0/22",
+            "encrypted": True,
+            "attachable": True,
+            "addresses": {"redis": "10.90.8.7", "pantheon-data-endpoint": "10.90.8.6"},
+        }
+    }
     assert swarm["services"] == {"anchor": {"image": "a:1@sha256:0", "networks": ["pantheon-data"], "mode": "global"}}
 
 
 def test_manager_without_a_majority_says_so() -> None:
     api = FakeApi({"/info": INFO, "/networks": NETWORKS})
     swarm = engine_facts(api)["swarm"]
-    assert set(swarm_facts(api, swarm, [])) == {"pantheon-data"}
+    networks = swarm_facts(api, swarm, [])
+    assert networks["pantheon-data"]["addresses"] == {}
     assert swarm["has_quorum"] is False
     assert "/nodes" in swarm["error"]
 

@@ -254,3 +254,61 @@ def test_filter_prefers_the_newest_look_and_ignores_machines_that_did_not_answer
     unreachable = {"item": "b", "unreachable": True}
     asked = overlay_plan({"a": new}, asked=[unreachable, {**inside("c"), "item": "c"}], **options)
     assert list(asked["hosts"]) == ["a"]
+
+
+def using(view: dict[str, Any], **addresses: dict[str, str]) -> None:
+    """Let a machine use addresses: network -> container -> address."""
+    view["networks"] = {name: {**there, "addresses": addresses.get(name, {})} for name, there in KNOWN.items()}
+
+
+def test_containers_that_share_an_address_both_move() -> None:
+    views = settled()
+    using(views["a"], data={"redis": "10.90.8.2", "data-endpoint": "10.90.8.6"})
+    using(views["w"], data={"anchor.id-w.t1": "10.90.8.2", "data-endpoint": "10.90.8.7"})
+    found = plan(views)
+    assert found["work"] is True
+    assert found["hosts"]["a"]["clashes"] == [{"container": "redis", "address": "10.90.8.2", "command": "restart"}]
+    assert found["hosts"]["w"]["clashes"] == [
+        {"container": "anchor.id-w.t1", "address": "10.90.8.2", "command": "stop"}
+    ]
+    assert found["hosts"]["b"]["clashes"] == []
+    assert set(actions(found).values()) == {"none"}
+
+
+def test_one_container_on_two_networks_moves_once() -> None:
+    views = settled()
+    using(views["a"], data={"redis": "10.90.8.2"}, edge={"redis": "10.90.0.2"})
+    using(views["w"], data={"web": "10.90.8.2"}, edge={"web": "10.90.0.2"})
+    assert [item["container"] for item in plan(views)["hosts"]["w"]["clashes"]] == ["web"]
+
+
+def test_a_container_with_the_address_of_a_machines_own_end_moves() -> None:
+    views = settled()
+    using(views["a"], data={"redis": "10.90.8.6"})
+    using(views["w"], data={"data-endpoint": "10.90.8.6"})
+    found = plan(views)
+    assert [item["container"] for item in found["hosts"]["a"]["clashes"]] == ["redis"]
+    assert found["hosts"]["w"]["clashes"] == []
+
+
+def test_two_own_ends_with_one_address_cannot_be_moved() -> None:
+    views = settled()
+    using(views["a"], data={"data-endpoint": "10.90.8.6"})
+    using(views["w"], data={"data-endpoint": "10.90.8.6"})
+    assert plan(views)["work"] is False
+
+
+def test_addresses_of_different_networks_do_not_clash() -> None:
+    views = settled()
+    using(views["a"], data={"redis": "10.90.8.2"})
+    using(views["w"], edge={"web": "10.90.8.2"}, data={"web": "10.90.8.3"})
+    assert plan(views)["work"] is False
+
+
+def test_only_machines_of_the_run_are_touched() -> None:
+    views = settled()
+    using(views["a"], data={"redis": "10.90.8.2"})
+    using(views["w"], data={"web": "10.90.8.2"})
+    found = plan(views, hosts=["w"])
+    assert list(found["hosts"]) == ["w"]
+    assert found["hosts"]["w"]["clashes"]
