@@ -46,6 +46,7 @@ from ansible_collections.pantheon.ai.plugins.module_utils._machine_docker import
 )
 
 STATE_FILE = "/var/lib/pantheon/machine_state.json"
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 LOCK_FILE = "/run/pantheon-machine-state.lock"
 
 # The order in which planned actions are applied.
@@ -485,6 +486,9 @@ class MachineState:
         if keyring is None or UPSTREAM_FINGERPRINT not in fingerprints(keyring):
 
             def fetch_key() -> None:
+                if not self.system.exists(CERTIFICATES):
+                    # Without the authorities of the distribution no certificate can be checked.
+                    self._install(["ca-certificates"])
                 key = self.system.fetch("%s/%s/gpg" % (url.rstrip("/"), system["id"]))
                 if fingerprints(key) != [UPSTREAM_FINGERPRINT]:
                     raise MachineError(

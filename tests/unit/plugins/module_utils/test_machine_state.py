@@ -545,11 +545,28 @@ def test_settings_are_there_before_the_engine_is_installed(machine: Machine) -> 
 
 def test_upstream_key_must_be_dockers(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine.put("/etc/os-release", 'ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n')
+    machine.put("/etc/ssl/certs/ca-certificates.crt", "authorities\n")
     monkeypatch.setattr(System, "fetch", lambda self, url: "not the key")
     with pytest.raises(MachineError, match="release key 9DC858229FC7DD38854AE2D88D81803C0EBFCD88"):
         run(machine, docker={"state": "present"})
     assert not machine.exists("/etc/apt/sources.list.d/docker.sources")
     assert not any("install" in line for line in machine.told("apt-get"))
+
+
+def test_authorities_are_there_before_the_key_is_fetched(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.put("/etc/os-release", 'ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n')
+    told: list[str] = []
+
+    def fetch(self: System, url: str) -> str:
+        told.extend(machine.told("apt-get"))
+        raise MachineError("no way out")
+
+    monkeypatch.setattr(System, "fetch", fetch)
+    with pytest.raises(MachineError, match="no way out"):
+        run(machine, docker={"state": "present"}, packages=[{"name": "curl"}])
+    installs = [line for line in told if " install " in line]
+    assert len(installs) == 1
+    assert installs[0].endswith(" ca-certificates")
 
 
 def test_facts(machine: Machine) -> None:
