@@ -37,6 +37,27 @@ PREFIX = "pantheon-lab-"
 PACKAGES = ("ca-certificates", "curl", "tzdata", "docker.io", "docker-compose")
 
 # Run on a machine: every file that Pantheon manages there, with its owner, mode and content.
+# What else Pantheon checks on a machine, as the commands that a person would type; `{{` and `}}` are docker's own.
+IN_OLLAMA = "nsenter -n -t $(docker inspect -f '{{.State.Pid}}' pantheon-ollama-ollama-1)"
+IN_POSTGRESQL = "docker exec -u postgres pantheon-postgresql-postgresql-1 psql -XAt"
+LOOKS: dict[str, tuple[str, ...]] = {
+    "machine": (
+        "readlink /etc/localtime",
+        "docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.NodeID}} {{.Swarm.ControlAvailable}}'",
+    ),
+    "manager": (
+        "docker network ls --filter driver=overlay --format '{{.Name}}' | sort",
+        "docker service inspect pantheon-anchor --format '{{.Spec.TaskTemplate.ContainerSpec.Image}}'",
+        "docker node ls --format '{{.Hostname}} {{.Status}}' | sort",
+    ),
+    "postgresql": (
+        f"{IN_POSTGRESQL} -c 'select rolname, rolcanlogin, rolpassword from pg_authid order by 1'",
+        f"{IN_POSTGRESQL} -c 'select datname, datdba, datacl from pg_database order by 1'",
+        f"{IN_POSTGRESQL} -d open_webui -c 'select extname from pg_extension order by 1'",
+    ),
+    "ollama": (f"{IN_OLLAMA} curl -sS http://127.0.0.1:11434/api/tags | tr , '\\n' | grep '\"name\"' | sort",),
+}
+
 READ_STATE = r"""
 import base64, glob, json, os
 found = []
@@ -96,7 +117,43 @@ def read_state(machines: list[str]) -> dict[str, list[Managed]]:
     return state
 
 
-def write_ordinary(folder: Path, state: dict[str, list[Managed]]) -> Path:
+@dataclass(frozen=True)
+class Look:
+    """One more thing that is checked on a machine: a command, and what it says while all is well."""
+
+    command: str
+    answer: str
+
+
+def read_looks(state: dict[str, list[Managed]], managers: list[str]) -> dict[str, list[Look]]:
+    """What the looks of each machine say now; one that fails or says nothing would compare nothing."""
+    found = {}
+    for machine, files in state.items():
+        kinds = ["machine", *(["manager"] if machine in managers else [])]
+        kinds += [kind for kind in ("postgresql", "ollama") if any(managed.service == kind for managed in files)]
+        commands = [command for kind in kinds for command in LOOKS[kind]]
+        found[machine] = [
+            Look(command, docker("exec", PREFIX + machine, "sh", "-c", command).strip()) for command in commands
+        ]
+        silent = [look.command for look in found[machine] if not look.answer]
+        if silent:
+            raise SystemExit(f"{machine} says nothing to: {'; '.join(silent)}")
+    return found
+
+
+def kernel_settings(files: list[Managed]) -> dict[str, str]:
+    """The kernel settings that Pantheon keeps on a machine."""
+    lines = [
+        line.split("=", 1)
+        for managed in files
+        if managed.path.startswith("/etc/sysctl.d/")
+        for line in managed.content.decode().splitlines()
+        if "=" in line and not line.lstrip().startswith("#")
+    ]
+    return {name.strip(): value.strip() for name, value in lines}
+
+
+def write_ordinary(folder: Path, state: dict[str, list[Managed]], looks: dict[str, list[Look]]) -> Path:
     """Write the ordinary playbook: roles' worth of tasks in plays per service, a template per file."""
     templates = folder / "templates"
 
@@ -135,7 +192,27 @@ def write_ordinary(folder: Path, state: dict[str, list[Managed]]) -> Path:
                         task["when"] = f"inventory_hostname in {having}"
         return [tasks[path] for path in sorted(tasks)]
 
+    def asked() -> list[dict[str, Any]]:
+        """A task per look, on the machines that have it, with what each of them should say."""
+        tasks = []
+        for command in dict.fromkeys(look.command for rows in looks.values() for look in rows):
+            answers = {name: look.answer for name, rows in looks.items() for look in rows if look.command == command}
+            tasks.append(
+                {
+                    "name": f"Look: {command[:50]}".replace("{", "(").replace("}", ")"),
+                    "ansible.builtin.shell": "{% raw %}" + command + "{% endraw %}",
+                    "changed_when": False,
+                    "register": "look",
+                    "vars": {"answers": answers},
+                    "when": "inventory_hostname in answers",
+                    "failed_when": "look.stdout | trim != answers[inventory_hostname]",
+                    "no_log": True,  # verifiers of passwords are among the answers
+                }
+            )
+        return tasks
+
     machines = list(state)
+    settings = kernel_settings(state[machines[0]])
     plays: list[dict[str, Any]] = [
         {
             "name": "Machines",
@@ -143,6 +220,16 @@ def write_ordinary(folder: Path, state: dict[str, list[Managed]]) -> Path:
             "gather_facts": True,
             "gather_subset": ["min"],
             "tasks": [
+                {
+                    "name": "Set the kernel settings",
+                    "ansible.posix.sysctl": {
+                        "name": "{{ item.key }}",
+                        "value": "{{ item.value }}",
+                        "sysctl_file": "/etc/sysctl.d/60-pantheon.conf",
+                        "reload": False,
+                    },
+                    "loop": [{"key": name, "value": value} for name, value in settings.items()],
+                },
                 {"name": "Install the packages", "ansible.builtin.apt": {"name": list(PACKAGES), "state": "present"}},
                 *shared(None, machines),
                 {
@@ -150,6 +237,7 @@ def write_ordinary(folder: Path, state: dict[str, list[Managed]]) -> Path:
                     "ansible.builtin.systemd_service": {"name": "docker", "enabled": True, "state": "started"},
                 },
                 {"name": "Look at the engine", "community.docker.docker_host_info": {}},
+                *asked(),
             ],
         }
     ]
@@ -197,6 +285,17 @@ from pyinfra import host
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.operations import apt, files, server, systemd
 
+
+class Answer(FactBase):
+    """What a command says."""
+
+    def command(self, line):
+        return StringCommand(line)
+
+    def process(self, output):
+        return "\\n".join(output).strip()
+
+
 HERE = Path(__file__).parent
 
 
@@ -218,7 +317,12 @@ for entry in wanted["files"]:
         name=entry["path"], src=str(HERE / entry["source"]), dest=entry["path"], mode=entry["mode"],
         user=entry["user"], group=entry["group"],
     )
+for name, value in wanted["settings"].items():
+    server.sysctl(name=name, key=name, value=value)
 systemd.service(name="docker", service="docker", running=True, enabled=True)
+for look in wanted["looks"]:
+    if host.get_fact(Answer, line=look["command"]) != look["answer"]:
+        server.shell(name="differs: " + look["command"][:40], commands=["false"])
 for service in wanted["services"]:
     systemd.service(name=service, service=f"pantheon-stack@{service}.service", running=None, enabled=True)
 running = host.get_fact(Projects)
@@ -238,7 +342,9 @@ def names_of(machine: str) -> tuple[dict[int, str], dict[int, str]]:
     return table("passwd"), table("group")
 
 
-def write_pyinfra(folder: Path, state: dict[str, list[Managed]], hosts: dict[str, dict[str, Any]]) -> list[str]:
+def write_pyinfra(
+    folder: Path, state: dict[str, list[Managed]], looks: dict[str, list[Look]], hosts: dict[str, dict[str, Any]]
+) -> list[str]:
     """Write the pyinfra deploy with the same files, packages, units and projects; the command that runs it."""
     wanted: dict[str, Any] = {}
     for machine, files in state.items():
@@ -259,7 +365,13 @@ def write_pyinfra(folder: Path, state: dict[str, list[Managed]], hosts: dict[str
                 }
             )
         services = sorted({managed.service for managed in files if managed.service})
-        wanted[machine] = {"packages": list(PACKAGES), "files": rows, "services": services}
+        wanted[machine] = {
+            "packages": list(PACKAGES),
+            "files": rows,
+            "services": services,
+            "settings": kernel_settings(files),
+            "looks": [{"command": look.command, "answer": look.answer} for look in looks[machine]],
+        }
     (folder / "state.json").write_text(json.dumps(wanted))
     (folder / "deploy.py").write_text(PYINFRA_DEPLOY)
     entries = [
@@ -346,8 +458,10 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="keep the generated contestants and their output in this folder")
     arguments = parser.parse_args()
 
-    hosts = yaml.safe_load((ROOT / "inventories/lab/hosts.yml").read_text())["all"]["children"]["machines"]["hosts"]
+    groups = yaml.safe_load((ROOT / "inventories/lab/hosts.yml").read_text())["all"]["children"]
+    hosts = groups["machines"]["hosts"]
     state = read_state(list(hosts))
+    looks = read_looks(state, list(groups["overlay_manager"]["hosts"]))
     count = sum(len(files) for files in state.values())
     instances = len(
         {(machine, managed.service) for machine, files in state.items() for managed in files if managed.service}
@@ -368,11 +482,11 @@ def main() -> int:
                 ansible_unchanged,
             ),
             "ordinary": (
-                [program("ansible-playbook"), *playbook, str(write_ordinary(folder, state))],
+                [program("ansible-playbook"), *playbook, str(write_ordinary(folder, state, looks))],
                 {},
                 ansible_unchanged,
             ),
-            "pyinfra": (write_pyinfra(folder, state, hosts), {"PYINFRA_PROGRESS": "off"}, pyinfra_unchanged),
+            "pyinfra": (write_pyinfra(folder, state, looks, hosts), {"PYINFRA_PROGRESS": "off"}, pyinfra_unchanged),
         }
         samples: dict[str, list[Sample]] = {name: [] for name in contestants}
         # Round 0 makes connections and caches, and is not counted.
