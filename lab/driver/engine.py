@@ -21,6 +21,8 @@ from .process import LabError
 from .settings import LABEL, Paths
 
 _ENGINE_MARK = "dockerd.json"
+_DOCKER_PID = Path("/var/run/docker.pid")
+_CONTAINERD_PID = Path("/var/run/docker/containerd/containerd.pid")
 
 
 @functools.cache
@@ -109,6 +111,8 @@ def _start_detached(paths: Paths) -> str:
         raise LabError(
             "Docker's command is here but its engine (dockerd) is not", "Install it: apt-get install docker.io"
         )
+    forget_dead(_DOCKER_PID, "dockerd")
+    forget_dead(_CONTAINERD_PID, "containerd")
     paths.logs.mkdir(parents=True, exist_ok=True)
     with (paths.logs / "dockerd.log").open("ab") as log:
         engine = subprocess.Popen(
@@ -117,6 +121,25 @@ def _start_detached(paths: Paths) -> str:
     mark = json.dumps({"pid": engine.pid, "start_time": _start_time(engine.pid)})
     process.write_atomically(paths.state / _ENGINE_MARK, mark + "\n")
     return "started dockerd"
+
+
+def forget_dead(file: Path, program: str) -> bool:
+    """Remove the pid file of a program that was killed; return whether it was removed.
+
+    Its number may belong to another process by now, and the engine would take that one for itself and not start.
+    """
+    try:
+        pid = int(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return False
+    try:
+        running = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+    except OSError:
+        running = ""
+    if running == program:
+        return False
+    file.unlink(missing_ok=True)
+    return True
 
 
 def stop_started_here(paths: Paths) -> str:
