@@ -44,6 +44,8 @@ wants_help() {
 
 prepare_folders() {
     mkdir -p "$PGDATA"
+    # Some volumes allow no change of mode, and the socket's folder may be read-only. The server refuses a data folder
+    # that is too open, and says so if it cannot make its socket.
     chmod 0700 "$PGDATA" 2> /dev/null || true
     mkdir -p /var/run/postgresql 2> /dev/null || true
     chmod 3777 /var/run/postgresql 2> /dev/null || true
