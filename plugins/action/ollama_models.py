@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import models_of
+from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import answer, key_of, looks_of, wanted_models
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import SiteError, load_site
 
 
@@ -30,10 +30,14 @@ class ActionModule(ActionBase):
                 site = load_site(variables, self._loader)
             except SiteError as error:
                 raise AnsibleActionFail(str(error)) from None  # Ansible would repeat the cause behind the message
-            host = variables["inventory_hostname"]
-            arguments["models"] = [model["name"] for model in models_of(site) if host in model["machines"]]
+            arguments["models"] = wanted_models(site, str(variables["inventory_hostname"]))
             if not arguments["models"]:
                 return {**result, "skipped": True, "msg": "no model is placed on this machine"}
+        # How long to wait matters only where something is to be done; another server or container is another question.
+        asked = {name: value for name, value in arguments.items() if name not in ("wait", "stall_timeout")}
+        seen = answer(looks_of(variables), "ollama_models", {"models": key_of(asked)})
+        if seen is not None:
+            return {**result, **seen}
         result.update(
             self._execute_module(module_name="pantheon.ai.ollama_models", module_args=arguments, task_vars=variables)
         )

@@ -10,7 +10,13 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import placed, to_databases
+from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
+    answer,
+    key_of,
+    looks_of,
+    wanted_databases,
+    with_passwords,
+)
 from ansible_collections.pantheon.ai.plugins.plugin_utils._secrets import SecretsError, load_secrets
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import SiteError, load_site
 
@@ -31,12 +37,17 @@ class ActionModule(ActionBase):
             site = load_site(variables, self._loader)
             databases = arguments.get("databases")
             if databases is None:
-                if service not in site.services or variables["inventory_hostname"] not in placed(site, service):
+                databases = wanted_databases(site, str(variables["inventory_hostname"]), service)
+                if databases is None:
                     return {**result, "skipped": True, "msg": f"{service} does not run on this machine"}
-                databases = to_databases(site, service)
             arguments["databases"] = self._with_passwords(databases, site.inventory, bool(self._task.check_mode))
         except (SecretsError, SiteError) as error:
             raise AnsibleActionFail(str(error)) from None  # Ansible would repeat the cause behind the message
+        # How long to wait matters only where something is to be done.
+        asked = {name: value for name, value in arguments.items() if name != "wait"}
+        seen = answer(looks_of(variables), "postgresql_databases", {"databases": key_of(asked)})
+        if seen is not None:
+            return {**result, **seen}
         outcome = self._execute_module(
             module_name="pantheon.ai.postgresql_databases",
             module_args=arguments,
@@ -57,15 +68,4 @@ class ActionModule(ActionBase):
             if not check_mode:
                 raise
             values = {}  # check mode before the first run: they would have been made by now
-        complete = []
-        for entry in databases:
-            if not entry.get("password") and entry.get("secret"):
-                name = str(entry["secret"])
-                if name not in values and not check_mode:
-                    raise SecretsError(
-                        f"{inventory}/secrets.yml: {name}: there is no such secret, and database {entry['name']} needs it. "
-                        "Run playbooks/preflight.yml, which makes it."
-                    )
-                entry = {**entry, "password": values.get(name, "not-made-before-the-real-run")}
-            complete.append(entry)
-        return complete
+        return with_passwords(databases, values, inventory, "not-made-before-the-real-run" if check_mode else None)

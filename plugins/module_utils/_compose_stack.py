@@ -558,6 +558,12 @@ class Plan:
             return False
         return bool(self.files or self.acts or self.volumes or self.unit != "none") or self.wanted is None
 
+    @property
+    def idle(self) -> bool:
+        """Return whether nothing is to be done for the stack, nothing to be written down and nothing to be waited for."""
+        working = all(health in ("healthy", "running") for health in self.health.values())
+        return working and not (self.changed or self.settle or self.stale_record or self.failure)
+
     def report(self) -> t.Dict[str, t.Any]:
         """Return the result of this stack."""
         services = {}
@@ -858,6 +864,7 @@ class ComposeStacks:
             "failures": failures,
             "warnings": self.warnings,
             "notes": self.notes,
+            "idle": all(plan.idle for plan in plans),
         }
         cleaned: t.Dict[str, t.Any] = self.redactor.clean(result)
         return cleaned

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import subprocess
@@ -92,6 +93,25 @@ def process_of(runner: Runner, project: str, service: str, docker: str = "docker
     if status != 0 or not output.strip().isdigit() or int(output) == 0:
         raise NotRunning(f"the container of {service} stopped just now", f"Look at `docker compose -p {project} logs`.")
     return int(output)
+
+
+@contextlib.contextmanager
+def network_of(pid: int) -> t.Iterator[None]:
+    """Be in the network of the process for a while. Raises ContainerError."""
+    own = os.getpid()
+    home = os.open(f"/proc/{own}/ns/net", os.O_RDONLY)
+    try:
+        enter_network(pid)
+        try:
+            yield
+        finally:
+            if ctypes.CDLL(None, use_errno=True).setns(home, NEW_NETWORK) != 0:
+                raise ContainerError(
+                    f"the network of process {pid} cannot be left ({os.strerror(ctypes.get_errno())})",
+                    "Run again, as root on the machine (become: true).",
+                )
+    finally:
+        os.close(home)
 
 
 def enter_network(pid: int) -> None:

@@ -12,6 +12,27 @@ import time
 import typing as t
 import urllib.parse
 
+from ansible_collections.pantheon.ai.plugins.module_utils._containers import (
+    ContainerError,
+    NotRunning,
+    network_of,
+    process_of,
+    run,
+)
+from ansible_collections.pantheon.ai.plugins.module_utils._outcome import Outcome
+
+LOOPBACK = "http://127.0.0.1:11434"
+
+ARGUMENTS: t.Dict[str, t.Any] = {
+    "models": {"type": "list", "elements": "str"},
+    "url": {"type": "str"},
+    "service": {"type": "str", "default": "ollama"},
+    "project": {"type": "str"},
+    "docker": {"type": "str", "default": "docker"},
+    "wait": {"type": "float", "default": 30},
+    "stall_timeout": {"type": "float", "default": 120},
+}
+
 
 class OllamaError(Exception):
     """The server or a model cannot be used; remedy says what to do."""
@@ -236,3 +257,30 @@ class Models:
                 "Run again: what is there already is kept. Look at the logs of the service ollama on this machine.",
             )
         return sum(completed.values())
+
+
+def perform(params: t.Dict[str, t.Any], check_mode: bool) -> Outcome:
+    """Make the server hold the models: the module ollama_models without Ansible."""
+    warnings: t.List[str] = []
+    try:
+        try:
+            result, errors = _in_its_network(params, check_mode)
+        except (Unreachable, NotRunning) as error:
+            if not check_mode:
+                raise
+            warnings.append(f"{error}: taken as empty, because this is check mode.")
+            result, errors = Models(None, True).present(params["models"] or [])
+    except (OllamaError, ContainerError) as error:
+        return Outcome({}, warnings, f"{error}. {error.remedy}")
+    said = " ".join(f"{error}. {error.remedy}" for error in errors)
+    return Outcome(result, warnings, said, idle=not result["changed"])
+
+
+def _in_its_network(params: t.Dict[str, t.Any], check_mode: bool) -> t.Tuple[t.Dict[str, t.Any], t.List[OllamaError]]:
+    models, stall_timeout = params["models"] or [], params["stall_timeout"]
+    client = Ollama(params["url"] or LOOPBACK, 0 if check_mode else params["wait"], stall_timeout)
+    if params["url"]:
+        return Models(client, check_mode, stall_timeout).present(models)
+    project = params["project"] or f"pantheon-{params['service']}"
+    with network_of(process_of(run, project, params["service"], params["docker"])):
+        return Models(client, check_mode, stall_timeout).present(models)

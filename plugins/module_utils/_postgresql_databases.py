@@ -18,7 +18,28 @@ import re
 import time
 import typing as t
 
-from ansible_collections.pantheon.ai.plugins.module_utils._containers import ContainerError, NotRunning
+from ansible_collections.pantheon.ai.plugins.module_utils._containers import ContainerError, NotRunning, find, run
+from ansible_collections.pantheon.ai.plugins.module_utils._outcome import Outcome
+
+ARGUMENTS: t.Dict[str, t.Any] = {
+    "databases": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "name": {"type": "str", "required": True},
+            "user": {"type": "str", "required": True},
+            "password": {"type": "str", "no_log": True},
+            # The name of a secret is not secret; "False" keeps Ansible from guessing.
+            "secret": {"type": "str", "no_log": False},
+            "extensions": {"type": "list", "elements": "str", "default": []},
+        },
+    },
+    "service": {"type": "str", "default": "postgresql"},
+    "project": {"type": "str"},
+    "admin": {"type": "str", "default": "postgres"},
+    "docker": {"type": "str", "default": "docker"},
+    "wait": {"type": "float", "default": 30},
+}
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 EXTENSION = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
@@ -337,4 +358,30 @@ def plan(databases: t.Sequence[Database], state: State) -> t.Tuple[t.List[str], 
     return script, result
 
 
-__all__ = ["ContainerError", "DatabaseError", "Databases", "NotRunning", "Psql", "parse"]
+def perform(params: t.Dict[str, t.Any], check_mode: bool) -> Outcome:
+    """Make the server hold the databases: the module postgresql_databases without Ansible."""
+    warnings: t.List[str] = []
+    try:
+        if any(entry["password"] is None for entry in params["databases"] or []):
+            raise DatabaseError(
+                "a database has no password", "Give `password`, or `secret` and let the controller read it."
+            )
+        databases = parse(params["databases"] or [])
+        container, client = "", None
+        try:
+            container = find(
+                run, params["project"] or f"pantheon-{params['service']}", params["service"], params["docker"]
+            )
+            client = Psql(run, container, params["admin"], params["docker"], params["wait"])
+        except NotRunning as error:
+            if not check_mode:
+                raise
+            warnings.append(f"{error}: taken as empty, because this is check mode.")
+        result = Databases(client, check_mode).present(databases)
+    except (DatabaseError, ContainerError) as error:
+        return Outcome({}, warnings, f"{error}. {error.remedy}")
+    warnings += result.pop("warnings")
+    return Outcome({"container": container[:12], **result}, warnings, idle=not result["changed"])
+
+
+__all__ = ["ARGUMENTS", "ContainerError", "DatabaseError", "Databases", "NotRunning", "Psql", "parse", "perform"]

@@ -261,94 +261,20 @@ notes:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pantheon.ai.plugins.module_utils._compose_stack import (
-    Compose,
-    ComposeStacks,
-    Options,
-    Redactor,
-    StackError,
-    Units,
-    failure_text,
-    parse_wanted,
-)
-from ansible_collections.pantheon.ai.plugins.module_utils._docker_api import (
-    DockerApi,
-    DockerError,
-)
-
-FILE = {
-    "path": {"type": "str", "required": True},
-    "content": {"type": "str", "required": True},
-    "mode": {"type": "str", "default": "0644"},
-    "uid": {"type": "int", "default": 0},
-    "gid": {"type": "int", "default": 0},
-    "sensitive": {"type": "bool", "default": False},
-}
-
-STACK = {
-    "name": {"type": "str", "required": True},
-    "tier": {"type": "str", "required": True},
-    "project": {"type": "str"},
-    "networks": {"type": "list", "elements": "str", "default": []},
-    "images": {"type": "list", "elements": "str", "default": []},
-    "requires": {"type": "list", "elements": "str", "default": []},
-    "services": {"type": "dict", "required": True},
-    "config": {"type": "str", "required": True},
-    "files": {"type": "list", "elements": "dict", "required": True, "options": FILE},
-}
-
-ARGUMENTS = {
-    "tiers": {"type": "list", "elements": "str"},
-    "only": {"type": "list", "elements": "str"},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "remove_volumes": {"type": "bool", "default": False},
-    "wait_timeout": {"type": "int", "default": 120},
-    "log_lines": {"type": "int", "default": 20},
-    "root": {"type": "path", "default": "/opt/pantheon"},
-    "machine": {"type": "str", "default": "this machine"},
-    "docker_socket": {"type": "path", "default": "/var/run/docker.sock"},
-    "keep": {"type": "list", "elements": "str", "default": []},
-    "secrets": {"type": "dict", "default": {}, "no_log": True},
-    "stacks": {"type": "list", "elements": "dict", "default": [], "options": STACK},
-}
+from ansible_collections.pantheon.ai.plugins.module_utils._compose_stack_call import ARGUMENTS, perform
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    params = module.params
-    secrets = {name: str(value) for name, value in params["secrets"].items()}
-    redactor = Redactor(secrets.values())
-    try:
-        options = Options(
-            root=params["root"],
-            stacks=[parse_wanted(stack, secrets) for stack in params["stacks"]],
-            keep=params["keep"],
-            tiers=params["tiers"],
-            only=params["only"],
-            state=params["state"],
-            remove_volumes=params["remove_volumes"],
-            wait_timeout=params["wait_timeout"],
-            log_lines=params["log_lines"],
-            machine=params["machine"],
-            check_mode=module.check_mode,
-        )
-        docker = DockerApi(params["docker_socket"])
-        result = ComposeStacks(options, docker, Compose(params["docker_socket"]), Units(), redactor).run()
-    except StackError as error:
-        module.fail_json(msg=redactor.text(f"{error}. {error.remedy}".strip()))
-    except (DockerError, OSError) as error:
-        module.fail_json(msg=redactor.text(f"{params['machine']}: {error}"))
-    for warning in result.pop("warnings"):
+    outcome = perform(module.params, module.check_mode)
+    for warning in outcome.warnings:
         module.warn(warning)
-    for key in ("failures", "notes"):
-        if not result[key]:
-            del result[key]
     if not module._diff:
-        del result["diff"]
-    if "failures" in result:
-        module.fail_json(msg=failure_text(result["failures"]), **result)
-    module.exit_json(**result)
+        outcome.result.pop("diff", None)
+    if outcome.error:
+        module.fail_json(msg=outcome.error, **outcome.result)
+    module.exit_json(**outcome.result)
 
 
 if __name__ == "__main__":

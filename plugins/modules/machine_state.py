@@ -322,6 +322,29 @@ options:
     description: Names of swarm services to describe in RV(swarm); managers only. Left out, all of them.
     type: list
     elements: str
+  look_ahead:
+    description:
+      - Whether to look also at the stacks, databases and models that the inventory places on the machine, as far as nothing
+        of the machine itself had to be changed. The action of the same name on the controller works out what they are.
+      - A later task of the same run that would find nothing to do then answers from RV(looks), without another start of
+        Python on the machine. For runs like C(site.yml) only, where nothing else works on the machine in between.
+    type: bool
+    default: false
+  looks:
+    description: What to look at. Filled in by the action.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      module:
+        description: The module whose state is compared, in check mode.
+        type: str
+        choices: [compose_stack, postgresql_databases, ollama_models]
+        required: true
+      parameters:
+        description: The parameters of the module.
+        type: dict
+        required: true
 """
 
 EXAMPLES = r"""
@@ -381,6 +404,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+looks:
+  description:
+    - The looks of O(looks) that found everything as wanted, with what the module returned.
+    - C(keys) are hashes of the parameters, added on the controller; a later task has to come to the same ones.
+  returned: when there were looks, and nothing of the machine had to be changed
+  type: list
+  elements: dict
+  sample:
+    - module: ollama_models
+      keys: {models: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae}
+      result: {changed: false, models: {"llama3.2:3b": {action: none, size: 2019393189, digest: a80c4f17acd5}}}
 actions:
   description: What was done, or in check mode what would be done, in order.
   returned: always
@@ -454,6 +488,7 @@ networks:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.pantheon.ai.plugins.module_utils._looks import look
 from ansible_collections.pantheon.ai.plugins.module_utils._machine_docker import UPSTREAM_URL, MachineError
 from ansible_collections.pantheon.ai.plugins.module_utils._machine_state import MachineState, System
 
@@ -566,6 +601,20 @@ ARGUMENTS = {
     },
     "gather": {"type": "list", "elements": "str", "choices": ["docker", "swarm"], "default": []},
     "swarm_services": {"type": "list", "elements": "str"},
+    "look_ahead": {"type": "bool", "default": False},
+    "looks": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "module": {
+                "type": "str",
+                "required": True,
+                "choices": ["compose_stack", "postgresql_databases", "ollama_models"],
+            },
+            "parameters": {"type": "dict", "required": True},
+        },
+    },
 }
 
 
@@ -579,6 +628,8 @@ def main() -> None:
         module.fail_json(msg=("%s. %s" % (str(error).rstrip("."), error.remedy)).strip(), remedy=error.remedy)
     except PermissionError as error:
         module.fail_json(msg="%s. Run as root (become: true)." % error)
+    if module.params["looks"] and not result["changed"]:
+        result["looks"] = look(module.params["looks"])
     module.exit_json(**result)
 
 

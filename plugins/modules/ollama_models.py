@@ -90,54 +90,18 @@ models:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pantheon.ai.plugins.module_utils._containers import (
-    ContainerError,
-    NotRunning,
-    enter_network,
-    process_of,
-    run,
-)
-from ansible_collections.pantheon.ai.plugins.module_utils._ollama_models import (
-    Models,
-    Ollama,
-    OllamaError,
-    Unreachable,
-)
-
-LOOPBACK = "http://127.0.0.1:11434"
-
-ARGUMENTS = {
-    "models": {"type": "list", "elements": "str"},
-    "url": {"type": "str"},
-    "service": {"type": "str", "default": "ollama"},
-    "project": {"type": "str"},
-    "docker": {"type": "str", "default": "docker"},
-    "wait": {"type": "float", "default": 30},
-    "stall_timeout": {"type": "float", "default": 120},
-}
+from ansible_collections.pantheon.ai.plugins.module_utils._ollama_models import ARGUMENTS, perform
 
 
 def main() -> None:
+    """Run the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    params = module.params
-    wait = 0 if module.check_mode else params["wait"]
-    try:
-        try:
-            if not params["url"]:
-                project = params["project"] or f"pantheon-{params['service']}"
-                enter_network(process_of(run, project, params["service"], params["docker"]))
-            client = Ollama(params["url"] or LOOPBACK, wait, params["stall_timeout"])
-            result, errors = Models(client, module.check_mode, params["stall_timeout"]).present(params["models"] or [])
-        except (Unreachable, NotRunning) as error:
-            if not module.check_mode:
-                raise
-            module.warn(f"{error}: taken as empty, because this is check mode.")
-            result, errors = Models(None, True).present(params["models"] or [])
-    except (OllamaError, ContainerError) as error:
-        module.fail_json(msg=f"{error}. {error.remedy}")
-    if errors:
-        module.fail_json(msg=" ".join(f"{error}. {error.remedy}" for error in errors), **result)
-    module.exit_json(**result)
+    outcome = perform(module.params, module.check_mode)
+    for warning in outcome.warnings:
+        module.warn(warning)
+    if outcome.error:
+        module.fail_json(msg=outcome.error, **outcome.result)
+    module.exit_json(**outcome.result)
 
 
 if __name__ == "__main__":

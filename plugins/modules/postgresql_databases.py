@@ -117,63 +117,18 @@ container:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pantheon.ai.plugins.module_utils._containers import find, run
-from ansible_collections.pantheon.ai.plugins.module_utils._postgresql_databases import (
-    ContainerError,
-    DatabaseError,
-    Databases,
-    NotRunning,
-    Psql,
-    parse,
-)
-
-ARGUMENTS = {
-    "databases": {
-        "type": "list",
-        "elements": "dict",
-        "options": {
-            "name": {"type": "str", "required": True},
-            "user": {"type": "str", "required": True},
-            "password": {"type": "str", "no_log": True},
-            # The name of a secret is not secret; "False" keeps Ansible from guessing.
-            "secret": {"type": "str", "no_log": False},
-            "extensions": {"type": "list", "elements": "str", "default": []},
-        },
-    },
-    "service": {"type": "str", "default": "postgresql"},
-    "project": {"type": "str"},
-    "admin": {"type": "str", "default": "postgres"},
-    "docker": {"type": "str", "default": "docker"},
-    "wait": {"type": "float", "default": 30},
-}
+from ansible_collections.pantheon.ai.plugins.module_utils._postgresql_databases import ARGUMENTS, perform
 
 
 def main() -> None:
+    """Run the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    params = module.params
-    warnings = []
-    try:
-        if any(entry["password"] is None for entry in params["databases"] or []):
-            raise DatabaseError(
-                "a database has no password", "Give `password`, or `secret` and let the controller read it."
-            )
-        databases = parse(params["databases"] or [])
-        container, client = "", None
-        try:
-            container = find(
-                run, params["project"] or f"pantheon-{params['service']}", params["service"], params["docker"]
-            )
-            client = Psql(run, container, params["admin"], params["docker"], params["wait"])
-        except NotRunning as error:
-            if not module.check_mode:
-                raise
-            warnings.append(f"{error}: taken as empty, because this is check mode.")
-        result = Databases(client, module.check_mode).present(databases)
-    except (DatabaseError, ContainerError) as error:
-        module.fail_json(msg=f"{error}. {error.remedy}")
-    for warning in warnings + result.pop("warnings"):
+    outcome = perform(module.params, module.check_mode)
+    for warning in outcome.warnings:
         module.warn(warning)
-    module.exit_json(container=container[:12], **result)
+    if outcome.error:
+        module.fail_json(msg=outcome.error)
+    module.exit_json(**outcome.result)
 
 
 if __name__ == "__main__":

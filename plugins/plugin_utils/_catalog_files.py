@@ -8,7 +8,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import hashlib
 import json
+import os
 import sys
 import typing as t
 from dataclasses import dataclass
@@ -190,6 +192,36 @@ class Catalog:
     templates: dict[str, str | None] = dataclasses.field(default_factory=dict)
     disabled: list[str] = dataclasses.field(default_factory=list)
     problems: list[Problem] = dataclasses.field(default_factory=list)
+
+
+def cached_catalog(folder: Path, overrides: Path | None, cache: Path) -> Catalog:
+    """Return what :func:`read_catalog` returns, worked out once per run.
+
+    Every task of every host is a process of its own, and checking the catalog against its schema is most of what such a
+    task costs. *cache* is a folder of this run and this user; the name of a file in it is the hash of everything that is
+    read, so that a changed file is another entry. A catalog with problems is never kept.
+    """
+    digest = hashlib.sha256()
+    schema = folder / "service.schema.json"
+    templates = sorted(path for path in (folder / "templates").rglob("*") if path.is_file())
+    for path in (schema, *_yaml_files(folder / "services"), *templates, *_yaml_files(overrides)):
+        for part in (str(path).encode(), path.read_bytes()):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    kept = cache / f"pantheon-catalog-{digest.hexdigest()}.json"
+    try:
+        return Catalog(**json.loads(kept.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        pass
+    catalog = read_catalog(folder, overrides)
+    if catalog.problems:
+        return catalog
+    values = {field.name: getattr(catalog, field.name) for field in dataclasses.fields(catalog)}
+    text = json.dumps(values, default=str)
+    if json.loads(text) == values:  # what JSON has no word for, such as a date, is read anew each time
+        temporary = kept.with_suffix(f".{os.getpid()}")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, kept)
+    return catalog
 
 
 def read_catalog(folder: Path, overrides: Path | None) -> Catalog:

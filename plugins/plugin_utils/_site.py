@@ -14,9 +14,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ansible import constants
 from ansible.errors import AnsibleError
 
-from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_files import Problem, describe, read_catalog
+from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_files import (
+    Problem,
+    cached_catalog,
+    describe,
+)
 
 #: Root of the collection: two folders above plugin_utils.
 COLLECTION = Path(__file__).resolve().parents[2]
@@ -139,7 +144,9 @@ def load_site(
     """
     folder = inventory_folder(task_vars)
     resolve = _resolver(task_vars, loader)
-    found = read_catalog(catalog or COLLECTION / "catalog", folder / "catalog" if folder else None)
+    found = cached_catalog(
+        catalog or COLLECTION / "catalog", folder / "catalog" if folder else None, Path(constants.DEFAULT_LOCAL_TMP)
+    )
     groups = _groups(task_vars)
     names = groups.get("machines", [])
     settings, setting_problems = _settings(task_vars, resolve, folder)

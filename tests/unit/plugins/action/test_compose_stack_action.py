@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -16,7 +15,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.task import Task
 
 from ansible_collections.pantheon.ai.plugins.action import compose_stack
-from ansible_collections.pantheon.ai.plugins.plugin_utils._stacks import Stack
+from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import stack_keys
 
 VALUE = "value-of-a-secret-Lm42"
 
@@ -29,6 +28,13 @@ class Secrets(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         return f"{VALUE}-{name}"
+
+
+class Changed(Secrets):
+    """Every secret has another value."""
+
+    def __missing__(self, name: str) -> str:
+        return f"changed-{name}"
 
 
 class Action:
@@ -189,28 +195,61 @@ def test_removing_needs_neither_secrets_nor_the_catalog_entry(action: Action) ->
     assert "keep" not in sent
 
 
-def stack(content: str, path: str = "a", mode: str = "0644") -> Stack:
-    return Stack(
-        name="x",
-        tier="data",
-        project="pantheon-x",
-        networks=[],
-        images=[],
-        services={"x": {}},
-        secret_names=[],
-        files=[{"path": path, "content": content, "mode": mode, "uid": 0, "gid": 0, "sensitive": False}],
-    )
+def seen(action: Action, **changes: Any) -> dict[str, Any]:
+    """Return variables of a run in which machine_state has looked at what the action would send."""
+    action.run()
+    parameters = action.sent.pop()
+    reports = {stack["name"]: {"changed": False, "state": "present"} for stack in parameters["stacks"]}
+    look = {"module": "compose_stack", "keys": stack_keys(parameters), "result": {"changed": False, "stacks": reports}}
+    return {"docker_result": {"looks": [look]}, **changes}
 
 
-def test_the_hash_changes_with_everything_that_containers_see() -> None:
-    secrets = {"s": "1"}
-    base = compose_stack.config_hash(stack("k=@@secret:s@@ @@config-hash@@"), secrets)
-    others = [
-        compose_stack.config_hash(stack("k=@@secret:s@@ @@config-hash@@"), {"s": "2"}),
-        compose_stack.config_hash(stack("k=@@secret:s@@  @@config-hash@@"), secrets),
-        compose_stack.config_hash(stack("k=@@secret:s@@ @@config-hash@@", mode="0600"), secrets),
-        compose_stack.config_hash(stack("k=@@secret:s@@ @@config-hash@@", path="b"), secrets),
-    ]
-    assert len({base, *others}) == 5
-    assert base == compose_stack.config_hash(stack("k=@@secret:s@@ @@config-hash@@"), {"s": "1", "other": "x"})
-    assert len(base) == hashlib.sha256().digest_size * 2
+def test_what_was_seen_as_wanted_is_not_asked_again(action: Action) -> None:
+    variables = seen(action)
+    result = action.run(variables=variables, tiers=["data"])
+    assert action.sent == []
+    assert (result["changed"], list(result["stacks"])) == (False, ["redis"])
+    assert result["looks"] == variables["docker_result"]["looks"]  # for the tiers that follow
+    assert VALUE not in str(result)
+
+
+def test_another_secret_is_another_question(action: Action) -> None:
+    variables = seen(action)
+    action.secrets = Changed()
+    action.run(variables=variables)
+    assert len(action.sent) == 1
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"pantheon_root": "/srv/pantheon"},
+        {"pantheon_images": {"redis": "redis:8.9.9"}},
+        {"pantheon_timezone": "Europe/Rome"},
+    ],
+)
+def test_another_setting_is_another_question(action: Action, setting: dict[str, Any]) -> None:
+    variables = seen(action)
+    action.run(variables={**variables, **setting})
+    assert len(action.sent) == 1
+
+
+def test_a_call_that_was_needed_ends_the_use_of_looks(action: Action) -> None:
+    variables = seen(action)
+    result = action.run(variables={**variables, "stacks_result": {"changed": True, "stacks": {}}})
+    assert len(action.sent) == 1
+    assert "looks" not in result
+
+
+def test_removing_is_never_answered_from_a_look(action: Action) -> None:
+    action.run(variables=seen(action), state="absent")
+    assert len(action.sent) == 1
+
+
+def test_a_stack_that_was_not_looked_at_is_asked(action: Action) -> None:
+    variables = seen(action)
+    del variables["docker_result"]["looks"][0]["keys"]["litellm"]
+    action.run(variables=variables, tiers=["data"])
+    assert action.sent == []
+    action.run(variables=variables, tiers=["compute"])
+    assert len(action.sent) == 1

@@ -17,6 +17,7 @@ import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.pantheon.ai.plugins.module_utils import _compose_stack_call
 from ansible_collections.pantheon.ai.plugins.module_utils._compose_stack import Compose, Units
 from ansible_collections.pantheon.ai.plugins.module_utils._docker_api import Container, DockerUnavailable
 from ansible_collections.pantheon.ai.plugins.modules import compose_stack
@@ -65,9 +66,9 @@ class Runner:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.root, self.capsys, self.engine = root / "opt", capsys, Engine()
         self.logged: list[str] = []
-        monkeypatch.setattr(compose_stack, "DockerApi", lambda _socket: self.engine)
-        monkeypatch.setattr(compose_stack, "Compose", lambda socket: Compose(socket, self.engine.run))
-        monkeypatch.setattr(compose_stack, "Units", lambda: Units(str(root)))
+        monkeypatch.setattr(_compose_stack_call, "DockerApi", lambda _socket: self.engine)
+        monkeypatch.setattr(_compose_stack_call, "Compose", lambda socket: Compose(socket, self.engine.run))
+        monkeypatch.setattr(_compose_stack_call, "Units", lambda: Units(str(root)))
         monkeypatch.setattr(AnsibleModule, "_log_to_syslog", lambda _self, text: self.logged.append(text))
         # The journal comes first where its Python package is there.
         monkeypatch.setattr("ansible.module_utils.basic.has_journal", False)
@@ -182,6 +183,6 @@ def test_documentation_and_argument_spec_agree() -> None:
             assert option.get("required", False) == spec.get("required", False), name
             compare(option.get("suboptions", {}), spec.get("options", {}))
 
-    compare(yaml.safe_load(compose_stack.DOCUMENTATION)["options"], compose_stack.ARGUMENTS)
+    compare(yaml.safe_load(compose_stack.DOCUMENTATION)["options"], _compose_stack_call.ARGUMENTS)
     assert yaml.safe_load(compose_stack.EXAMPLES)
     assert "sample" in yaml.safe_load(compose_stack.RETURN)["stacks"]

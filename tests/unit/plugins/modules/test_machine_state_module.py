@@ -55,7 +55,17 @@ def test_documentation_says_what_the_module_takes() -> None:
 def test_every_result_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
     result = call(capsys, gather=["docker"], _ansible_check_mode=True)
     internal = {"changed", "invocation", "diff"}
-    assert set(result) - internal == set(yaml.safe_load(machine_state.RETURN))
+    assert set(result) - internal | {"looks"} == set(yaml.safe_load(machine_state.RETURN))
+
+
+def test_it_looks_ahead_only_if_the_machine_itself_is_in_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = [{"module": "compose_stack", "parameters": {"root": str(tmp_path)}}]
+    answers = call(capsys, looks=looks, _ansible_check_mode=True)["looks"]
+    assert [(answer["module"], answer["result"]["changed"]) for answer in answers] == [("compose_stack", False)]
+    to_do = {"files": [{"path": str(tmp_path / "a.conf"), "content": "a", "owner": "root", "group": "root"}]}
+    assert "looks" not in call(capsys, looks=looks, **to_do, _ansible_check_mode=True)
 
 
 def test_file_in_check_mode_and_for_real(
