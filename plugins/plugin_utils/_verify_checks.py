@@ -51,6 +51,10 @@ class Failed(Exception):
         self.fix = fix
 
 
+class NobodyThere(Failed):
+    """The edge answered in place of a service that it does not send requests to yet."""
+
+
 class Skipped(Exception):
     """The check could not be performed; the text says why."""
 
@@ -110,7 +114,8 @@ class Task:
     """A check to perform: run returns a detail for people, or raises Failed or Skipped.
 
     settles says that a failure may pass while services are still starting, so it is tried again for a while. What
-    guards the platform (a refused key, a closed port) is never tried again: it has to hold at once.
+    guards the platform (a refused key, a closed port) is never tried again: it has to hold at once. The one exception
+    is an edge that says that nobody is behind it yet: then nobody was asked.
     """
 
     name: str
@@ -166,15 +171,18 @@ class Verifier:
         attempts = 0
         while True:
             attempts += 1
+            again = task.settles
             try:
                 state, detail, fix = OK, task.run(), ""
+            except NobodyThere as failure:
+                state, detail, fix, again = FAILED, str(failure), failure.fix, True
             except Skipped as reason:
                 state, detail, fix = SKIPPED, str(reason), ""
             except Failed as failure:
                 state, detail, fix = FAILED, str(failure), failure.fix
             except (OSError, http.client.HTTPException) as error:
                 state, detail, fix = FAILED, describe(error), task.fix
-            if state != FAILED or not task.settles or time.monotonic() >= deadline:
+            if state != FAILED or not again or time.monotonic() >= deadline:
                 break
             time.sleep(min(1.0, max(self.limits.settle, 0.01)))
         if attempts > 1:
@@ -600,6 +608,8 @@ class Verifier:
     def _refused(answer: Answer, what: str, fix: str) -> str:
         if answer.status in (401, 403):
             return f"{answer.status}"
+        if answer.status in (502, 503, 504):
+            raise NobodyThere(f"{what} could not be tried: {answer.status} {answer.text}", fix)
         word = "was accepted" if answer.status < 400 else "was not refused with 401"
         raise Failed(f"{what} {word}: {answer.status} {answer.text}", fix)
 

@@ -547,6 +547,21 @@ def test_what_guards_the_platform_gets_no_time(lab: Lab) -> None:
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.parametrize(("seconds", "ok"), [(30, True), (0, False)])
+def test_an_edge_without_a_service_behind_it_was_not_asked(lab: Lab, seconds: float, ok: bool) -> None:
+    """A gateway that was just deployed: for a few seconds the edge answers 503 in its place, which guards nothing."""
+    lab.behaviour.wrong_key_status = 503
+    timer = threading.Timer(1.5, setattr, (lab.behaviour, "wrong_key_status", 401))
+    timer.start()
+    try:
+        verdict = lab.verdict(settle=seconds)
+    finally:
+        timer.cancel()
+    assert verdict["ok"] is ok
+    if not ok:
+        assert "could not be tried: 503" in json.dumps(verdict)
+
+
 def test_the_table_shows_what_to_do(lab: Lab) -> None:
     lab.behaviour.accepts_any_key = True
     text = _verify.table(lab.verdict())
