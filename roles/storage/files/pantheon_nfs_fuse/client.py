@@ -1,0 +1,1 @@
+../../../../services/nfs-fuse/src/pantheon_nfs_fuse/client.py
