@@ -8,7 +8,7 @@ INVENTORY ?= lab
 # More arguments for ansible-playbook: make deploy ARGS='--limit nyx --check --diff'
 ARGS ?=
 
-.PHONY: help setup lab lab-down deploy verify password test lint unit package molecule sanity bench lock changelog clean
+.PHONY: help setup lab lab-down deploy verify password test lint unit package simulators molecule sanity bench lock changelog clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | \
@@ -50,6 +50,9 @@ sanity: setup  ## ansible-test sanity on a staged copy
 
 package: setup  ## build the collection and install the tarball elsewhere
 	@python tools/run_tests.py package
+
+simulators: setup  ## modules for router and NAS against simulators of their APIs
+	@python tools/run_tests.py simulators
 
 molecule: setup  ## every role on containers: check, converge, idempotence, verify
 	@python tools/run_tests.py molecule

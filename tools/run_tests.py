@@ -308,6 +308,12 @@ def package_steps() -> list[Step]:
     return [Step("build and install the collection", ("bash", "tools/check_package.sh"), 8)]
 
 
+def simulator_steps() -> list[Step]:
+    """The modules for router and NAS against the simulators of their APIs, release by release."""
+    command = ("pytest", "-q", "-n", "2", "--timeout=300", "tests/simulators")
+    return [Step("modules against simulators", command, 12, junit=True)]
+
+
 def molecule_steps() -> list[Step]:
     """Every role on containers."""
     environment = {"MOLECULE_GLOB": "molecule/*/molecule.yml"}
@@ -340,6 +346,7 @@ LAYERS = (
     Layer("unit", "unit tests of the collection and of the programs", unit_steps, goes_on=True),
     Layer("sanity", "ansible-test sanity on a staged copy", sanity_steps),
     Layer("package", "the collection built, installed elsewhere and documented", package_steps),
+    Layer("simulators", "modules for router and NAS against simulators of their APIs", simulator_steps),
     Layer("molecule", "every role on containers", molecule_steps),
     Layer(
         "lab",

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import engine, images, machines, preflight, process
+from . import appliances, engine, images, machines, preflight, process
 from .console import Progress, clock, shorten
 from .process import LabError
 from .settings import INOTIFY_INSTANCES, LABEL_IMAGE, PREFIX, Paths
@@ -154,6 +154,17 @@ def raise_registry(session: Session, progress: Progress) -> None:
     progress.say(f"image {did}, network {network}, container {action}")
 
 
+def raise_appliances(session: Session, progress: Progress) -> None:
+    """Bring up the router, which resolves names for all machines, and the NAS."""
+    upstream = machines.upstream_dns()
+    did = [
+        appliances.raise_one(session.paths, kind, *session.lab.appliances[kind.name], upstream, progress.tick)
+        for kind in appliances.KINDS
+        if kind.name in session.lab.appliances
+    ]
+    progress.say(", ".join(did) or "the inventory has none")
+
+
 def build_services(session: Session, progress: Progress) -> None:
     """Build the service images whose content is not in the registry, and tell the inventory about all of them."""
     recipes = images.load_recipes(session.paths)
@@ -175,7 +186,8 @@ def build_services(session: Session, progress: Progress) -> None:
 
 def raise_machines(session: Session, progress: Progress) -> None:
     """Bring up the machines, wait for their systemd, let our key in and learn their host keys."""
-    specs = machines.machine_specs(session.lab.addresses, session.node, session.rights)
+    _, resolver = session.lab.appliances.get(appliances.ROUTER.name, ("", None))
+    specs = machines.machine_specs(session.lab.addresses, session.node, session.rights, resolver)
     actions = machines.ensure_all(specs, progress.tick)
     names = [spec.name for spec in specs]
     degraded = machines.wait_for_boot(names, progress.tick)
@@ -196,6 +208,7 @@ def raise_machines(session: Session, progress: Progress) -> None:
             f"Units failed on new machines: {told}",
             f"Look at them with: docker exec {first} journalctl -b -u {fresh[first][0]}",
         )
+    machines.replay_gpus(session.paths, session.lab.gpus)
     public_key = machines.ensure_key(session.paths)
     keys = machines.admit(names, public_key)
     process.write_atomically(session.paths.known_hosts, machines.known_hosts(session.lab.addresses, keys))
@@ -260,6 +273,7 @@ UP: tuple[Step, ...] = (
     ("Prepare Python and Ansible", prepare_python),
     ("Build the machine image", build_machine),
     ("Raise the registry and builder", raise_registry),
+    ("Raise router and NAS", raise_appliances),
     ("Build the service images", build_services),
     ("Raise the machines", raise_machines),
     ("Deploy the platform (site.yml)", deploy),
@@ -404,6 +418,10 @@ def down(paths: Paths, keep_images: bool) -> int:
             if networks:
                 engine.tell("network", "rm", *networks)
             progress.say(f"{len(networks)} networks")
+        # Like the machines, router and NAS begin anew.
+        kept = [volume for kind in appliances.KINDS for volume in kind.volumes if engine.inspect("volume", [volume])]
+        if kept:
+            engine.tell("volume", "rm", *kept, timeout=300)
         if not keep_images:
             with progress.step("Remove volumes and images"):
                 volumes = engine.ours("volume")
@@ -485,7 +503,7 @@ def status(paths: Paths) -> int:
 
 def build(paths: Paths, what: str) -> int:
     """Build images without raising the machines: all of them, or only base and machine."""
-    steps = (UP[0], UP[1], UP[3]) if what == "node" else UP[:6]
+    steps = (UP[0], UP[1], UP[3]) if what == "node" else UP[:7]
     with locked(paths):
         return run_steps(steps, Session(paths), Progress(len(steps)))
 

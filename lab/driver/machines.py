@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,13 @@ class Spec:
         return digest(self.arguments, self.image)
 
 
-def machine_specs(addresses: Mapping[str, str], image: str, rights: Sequence[str]) -> list[Spec]:
-    """Return the machines of the inventory as containers."""
+def machine_specs(
+    addresses: Mapping[str, str], image: str, rights: Sequence[str], resolver: str | None = None
+) -> list[Spec]:
+    """Return the machines of the inventory as containers; *resolver* is the router, where there is one."""
+    dns = (f"--dns={resolver}",) if resolver else ()
     return [
-        Spec(f"{PREFIX}-{name}", name, address, _MACHINE, image, (*rights, *devices()))
+        Spec(f"{PREFIX}-{name}", name, address, _MACHINE, image, (*rights, *devices(), *dns))
         for name, address in addresses.items()
     ]
 
@@ -95,7 +98,9 @@ def registry_spec(image: str, rights: Sequence[str], dns: str | None) -> Spec:
 
 def devices() -> tuple[str, ...]:
     """Return the options for the devices that machines use and this computer has."""
-    return tuple(f"--device={device}" for device in ("/dev/fuse", "/dev/net/tun") if Path(device).exists())
+    return tuple(
+        f"--device={device}" for device in ("/dev/fuse", "/dev/net/tun", "/dev/autofs") if Path(device).exists()
+    )
 
 
 def upstream_dns(
@@ -274,6 +279,18 @@ def admit(names: Sequence[str], public_key: str) -> dict[str, str]:
         return {name: " ".join(answer.split()[:2]) for name, answer in zip(names, answers, strict=True)}
 
 
+def replay_gpus(paths: Paths, names: Sequence[str]) -> None:
+    """Write what the graphics cards of these machines would show into them (lab/gpu/README.md)."""
+    script = (paths.lab / "gpu" / "replay.py").read_text(encoding="utf-8")
+
+    def write(name: str) -> None:
+        container = f"{PREFIX}-{name}"
+        engine.tell("exec", "--interactive", container, "python3", "-", name, "/opt/gpu-replay", stdin=script)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, names))
+
+
 def known_hosts(addresses: Mapping[str, str], keys: Mapping[str, str]) -> str:
     """Return a known_hosts file for the machines, by address."""
     return "".join(f"{address} {keys[f'{PREFIX}-{name}']}\n" for name, address in addresses.items())
@@ -304,6 +321,10 @@ class Inventory:
     admin_email: str
     edge: str | None
     """Address of the machine that browsers talk to."""
+    appliances: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Name and address of the router and the NAS, by their group; those that the inventory has."""
+    gpus: list[str] = field(default_factory=list)
+    """Machines whose graphics cards are played back."""
 
 
 def read_inventory(paths: Paths) -> Inventory:
@@ -316,7 +337,12 @@ def read_inventory(paths: Paths) -> Inventory:
     document = json.loads(listing)
     variables = document["_meta"]["hostvars"]
     addresses = {name: variables[name].get("ansible_host", "") for name in document["machines"]["hosts"]}
-    outside = [name for name, address in addresses.items() if not is_lab_address(address)]
+    appliances = {}
+    for group in ("opnsense", "truenas"):
+        for name in document.get(group, {}).get("hosts", [])[:1]:
+            appliances[group] = (name, str(variables[name].get("ansible_host", "")))
+    every = addresses | dict(appliances.values())
+    outside = [name for name, address in every.items() if not is_lab_address(address)]
     if outside:
         raise LabError(
             f"inventories/lab: ansible_host of {', '.join(outside)} is no address in {SUBNET}",
@@ -328,6 +354,8 @@ def read_inventory(paths: Paths) -> Inventory:
         addresses,
         str(variables[first].get("pantheon_admin_email", "")),
         addresses.get(edges[0]) if edges else None,
+        appliances,
+        [name for name in addresses if variables[name].get("pantheon_gpu") not in (None, "none")],
     )
 
 

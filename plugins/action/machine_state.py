@@ -10,11 +10,15 @@ import typing as t
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.pantheon.ai.plugins.plugin_utils._appliances import mounts_of
 from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
+    STORAGE_DEFAULTS,
+    client_digests,
     key_of,
     missing_secrets,
     stack_keys,
     stack_parameters,
+    storage_key,
     wanted_databases,
     wanted_models,
     with_passwords,
@@ -80,6 +84,12 @@ class ActionModule(ActionBase):
                 parameters = {"service": "postgresql", "databases": with_passwords(databases, secrets, site.inventory)}
                 keys = {"databases": key_of(parameters)}
                 requests.append(Request(module="postgresql_databases", parameters=parameters, keys=keys))
+            # Also without any: there may be some of earlier runs to take away.
+            settings = {name: variables.get(f"storage_{name}", value) for name, value in STORAGE_DEFAULTS.items()}
+            parameters = {"mounts": mounts_of(site, host), **self._templar.template(settings)}
+            keys = {"mounts": storage_key(parameters)}
+            parameters["client"] = client_digests()
+            requests.append(Request(module="storage_mounts", parameters=parameters, keys=keys))
             models = wanted_models(site, host)
             if models:
                 keys = {"models": key_of({"models": models})}

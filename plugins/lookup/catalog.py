@@ -24,18 +24,29 @@ options:
       - V(services) is the merged catalog by service; V(settings) what a reference to a setting may name; V(placement) the machines per service.
       - V(networks) is the list of networks per service, V(routes) the route table of the edge, V(dns) the records, V(prometheus) the scrape targets.
       - V(databases) is what the services want in PostgreSQL, V(models) the wanted models with their machines, V(gateway_models) the gateway's configuration.
+      - V(dns_records), V(dhcp_reservations) and V(firewall_aliases) are what the router should hold, V(pool), V(nas_datasets) and V(nas_shares)
+        what the NAS should, as the modules for them take it. V(mounts) is what the host that asks mounts of the NAS, V(mounts_to_do) the
+        machines whose mounts were not seen in order by the call of M(pantheon.ai.machine_state) in this run.
       - V(secrets) is the specification of the secrets, V(files) the rendered files of the host that asks, with placeholders instead of secrets.
     type: list
     elements: str
     required: true
     choices:
       - databases
+      - dhcp_reservations
       - dns
+      - dns_records
       - files
+      - firewall_aliases
       - gateway_models
       - models
+      - mounts
+      - mounts_to_do
+      - nas_datasets
+      - nas_shares
       - networks
       - placement
+      - pool
       - prometheus
       - routes
       - secrets
@@ -72,7 +83,14 @@ from typing import Any
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
+from ansible_collections.pantheon.ai.plugins.plugin_utils import _appliances as appliances
 from ansible_collections.pantheon.ai.plugins.plugin_utils import _catalog as catalog
+from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
+    STORAGE_DEFAULTS,
+    answer,
+    looks_of,
+    storage_key,
+)
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site, load_site
 from ansible_collections.pantheon.ai.plugins.plugin_utils._stacks import render_stacks
 
@@ -85,12 +103,38 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         variables = variables or {}
         site = load_site(variables, self._loader)
-        return [_view(site, str(term), str(variables.get("inventory_hostname", ""))) for term in terms]
+        host = str(variables.get("inventory_hostname", ""))
+        return [
+            _mounts_to_do(site, variables) if term == "mounts_to_do" else _view(site, str(term), host) for term in terms
+        ]
+
+
+def _mounts_to_do(site: Site, variables: dict[str, Any]) -> list[str]:
+    """Return the machines whose mounts may need something, as far as this run has looked at them."""
+    hostvars = variables.get("hostvars") or {}
+    found: dict[str, list[str]] = {"seen": [], "open": [], "unknown": []}
+    settings = {name: variables.get(f"storage_{name}", default) for name, default in STORAGE_DEFAULTS.items()}
+    for host in site.machines:
+        known = hostvars[host] if host in hostvars else {}  # noqa: SIM401 - HostVars has no get
+        if "docker_result" not in known:
+            found["unknown"].append(host)
+            continue
+        key = {"mounts": storage_key({"mounts": appliances.mounts_of(site, host), **settings})}
+        found["open" if answer(looks_of(known), "storage_mounts", key) is None else "seen"].append(host)
+    # Where anybody was looked at, a machine that was not is off or left out.
+    return found["open"] if found["open"] or found["seen"] else found["unknown"]
 
 
 def _view(site: Site, term: str, host: str) -> Any:
     views: dict[str, Any] = {
         "databases": lambda: catalog.to_databases(site),
+        "dhcp_reservations": lambda: appliances.dhcp_reservations(site),
+        "dns_records": lambda: appliances.dns_records(site),
+        "firewall_aliases": lambda: appliances.firewall_aliases(site),
+        "mounts": lambda: appliances.mounts_of(site, host),
+        "nas_datasets": lambda: appliances.nas_datasets(site),
+        "nas_shares": lambda: appliances.nas_shares(site),
+        "pool": lambda: site.settings.pool,
         "dns": lambda: catalog.to_dns(site),
         "files": lambda: {
             stack["name"]: {file["path"]: file["content"] for file in stack["files"]}

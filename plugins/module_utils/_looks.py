@@ -32,7 +32,13 @@ def _module(name: str) -> t.Tuple[t.Dict[str, t.Any], Perform]:
         from ansible_collections.pantheon.ai.plugins.module_utils import _ollama_models as models
 
         return models.ARGUMENTS, models.perform
-    raise ValueError(f"looks[].module: {name!r} is none of compose_stack, postgresql_databases, ollama_models")
+    if name == "storage_mounts":
+        from ansible_collections.pantheon.ai.plugins.module_utils import _storage_call as storage
+
+        return storage.LOOK_ARGUMENTS, storage.look
+    raise ValueError(
+        f"looks[].module: {name!r} is none of compose_stack, postgresql_databases, ollama_models, storage_mounts"
+    )
 
 
 def look(requests: t.Sequence[t.Dict[str, t.Any]]) -> t.List[t.Dict[str, t.Any]]:

@@ -21,7 +21,7 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import (
     to_databases,
 )
 from ansible_collections.pantheon.ai.plugins.plugin_utils._secrets import SecretsError
-from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
+from ansible_collections.pantheon.ai.plugins.plugin_utils._site import COLLECTION, Site
 from ansible_collections.pantheon.ai.plugins.plugin_utils._stacks import Stack
 
 CONFIG_HASH = "@@config-hash@@"
@@ -130,6 +130,28 @@ def stack_keys(parameters: t.Mapping[str, t.Any]) -> dict[str, str]:
         stack["name"]: key_of([place, parameters.get("docker_socket") or SOCKET, stack])
         for stack in parameters["stacks"]
     }
+
+
+# --- storage --------------------------------------------------------------------------------------------------------
+
+CLIENT_LIBRARY = "/usr/local/lib/pantheon/pantheon_nfs_fuse"
+CLIENT_HELPER = "/usr/sbin/mount.fuse.pantheon-nfs"
+STORAGE_DEFAULTS: dict[str, t.Any] = {"backend": "auto", "readahead_kib": 16384, "mount_timeout": 30}
+"""What the role storage passes besides the mounts, unless the owner sets storage_<name>."""
+
+
+def client_digests() -> dict[str, str]:
+    """Return where the role storage installs the files of its NFS client, and their SHA-256."""
+    folder = COLLECTION / "roles" / "storage" / "files"
+    files = {CLIENT_HELPER: folder / "mount.fuse.pantheon-nfs"}
+    files |= {f"{CLIENT_LIBRARY}/{path.name}": path for path in sorted((folder / "pantheon_nfs_fuse").glob("*.py"))}
+    return {place: hashlib.sha256(path.read_bytes()).hexdigest() for place, path in files.items()}
+
+
+def storage_key(parameters: t.Mapping[str, t.Any]) -> str:
+    """Return the key of what storage_mounts is asked; how long it waits matters only where something is to be done."""
+    asked = {name: parameters.get(name, default) for name, default in STORAGE_DEFAULTS.items()}
+    return key_of([asked, parameters["mounts"], client_digests()])
 
 
 # --- models and databases -------------------------------------------------------------------------------------------

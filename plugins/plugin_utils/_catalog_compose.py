@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.pantheon.ai.plugins.plugin_utils import _gpu
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
     SECRET_PLACEHOLDER,
     is_ip,
@@ -15,7 +16,8 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
     published_port,
     resolve,
 )
-from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
+from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_files import Problem
+from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site, SiteError
 
 CONFIG_HASH = "@@config-hash@@"
 
@@ -146,12 +148,24 @@ def to_override(site: Site, service: str, host: str) -> dict[str, t.Any]:
     ports = [_port(site, host, endpoint) for _name, endpoint in published(site, service)]
     if ports:
         container["ports"] = ports
+    shown: dict[str, t.Any] = {}
     if data["placement"]["gpu"] != "none" and machine.gpu != "none":
-        container |= _gpu(machine.gpu)
+        options = machine.gpu_options
+        try:
+            block = _gpu.device_block(machine.gpu_facts, options.devices, igpu=options.igpu)
+        except _gpu.GpuError as error:
+            remedy = "name GPUs that the machine has"
+            fault = Problem(host, "pantheon_gpu_devices", list(options.devices), remedy, str(error))
+            raise SiteError([fault]) from None
+        if site.settings.gpu_attach:
+            container |= block
+        else:
+            # Cards that are only played back cannot be handed to a container; a person still sees what would be.
+            shown = {"x-pantheon-gpu": block}
         image = image_of(site, service, machine.gpu)
         if image != image_of(site, service):
             container["image"] = escape(image)
-    return {"services": {service: container}}
+    return {"services": {service: container}, **shown}
 
 
 def published(site: Site, service: str) -> list[tuple[str, dict[str, t.Any]]]:
@@ -179,17 +193,14 @@ def _port(site: Site, host: str, endpoint: dict[str, t.Any]) -> dict[str, t.Any]
     return port
 
 
-def _gpu(kind: str) -> dict[str, t.Any]:
-    if kind == "nvidia":
-        devices = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
-        return {"deploy": {"resources": {"reservations": {"devices": devices}}}}
-    return {"devices": ["/dev/kfd:/dev/kfd", "/dev/dri:/dev/dri"]}
-
-
 def to_env(site: Site, service: str, host: str) -> dict[str, str]:
     """Return environment and secrets (as placeholders) of *service* on *host*."""
     data = site.services[service]
     values = {name: resolve(site, service, text, host) for name, text in data["environment"].items()}
+    machine = site.machines[host]
+    if data["placement"]["gpu"] != "none" and machine.gpu != "none":
+        options = machine.gpu_options
+        values |= _gpu.environment(machine.gpu_facts, hsa_override=options.hsa_override, igpu=options.igpu)
     for secret in data["secrets"]:
         if "env" in secret:
             values[secret["env"]] = SECRET_PLACEHOLDER.format(secret["name"])

@@ -575,7 +575,8 @@ def _gpus(site: Site) -> Iterator[Problem]:
         if data["placement"]["gpu"] != "required":
             continue
         for host in placed(site, name):
-            if host in site.machines and site.machines[host].gpu == "none":
+            # With auto nobody knows before the machine was looked at.
+            if host in site.machines and site.machines[host].gpu_options.declared == "none":
                 yield Problem(
                     site.source(name),
                     "placement.gpu",

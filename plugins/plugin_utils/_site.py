@@ -9,6 +9,7 @@ is a pure function.
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ from pathlib import Path
 
 from ansible import constants
 from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.pantheon.ai.plugins.plugin_utils import _gpu
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_files import (
     Problem,
     cached_catalog,
@@ -26,15 +29,13 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_files import 
 #: Root of the collection: two folders above plugin_utils.
 COLLECTION = Path(__file__).resolve().parents[2]
 
-GPU_KINDS = ("none", "nvidia", "rocm")
-
 __all__ = [
     "COLLECTION",
-    "GPU_KINDS",
     "Machine",
     "Machines",
     "Problem",
     "Settings",
+    "Share",
     "Site",
     "SiteError",
     "inventory_folder",
@@ -55,13 +56,45 @@ class SiteError(AnsibleError):
 
 
 @dataclass(frozen=True)
+class GpuOptions:
+    """What the owner of a machine chooses about its GPUs.
+
+    ``declared`` is the word in the inventory; ``devices`` are those to use by UUID or bus address, none for all;
+    ``hsa_override`` lets AMD cards run as a relative that ROCm was made for, ``igpu`` admits one that is part of the
+    processor.
+    """
+
+    declared: str = "none"
+    devices: tuple[str, ...] = ()
+    hsa_override: bool = False
+    igpu: bool = False
+
+
+@dataclass(frozen=True)
 class Machine:
-    """One machine of the inventory. ``memory_mb`` is None when the inventory does not say."""
+    """One machine or appliance of the inventory. ``memory_mb`` is None when the inventory does not say, ``mac`` empty.
+
+    ``gpu`` is none, nvidia, rocm or vulkan, as the facts of the machine say, or where nobody has looked, its owner.
+    """
 
     name: str
     address: str
     memory_mb: int | None
     gpu: str
+    mac: str = ""
+    gpu_facts: _gpu.Facts = field(default_factory=lambda: _gpu.assumed("none"))
+    gpu_options: GpuOptions = field(default_factory=lambda: GpuOptions())
+
+
+@dataclass(frozen=True)
+class Share:
+    """A dataset of the NAS that the machines mount. ``writers`` are machines; all others may only read."""
+
+    name: str
+    path: str
+    writers: tuple[str, ...]
+    properties: dict[str, t.Any] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +109,9 @@ class Settings:
     images: dict[str, str]
     models: list[dict[str, t.Any]]
     environment: str
+    pool: str = "tank"
+    storage: tuple[Share, ...] = ()
+    gpu_attach: bool = True
 
 
 class Machines(Mapping[str, Machine]):
@@ -124,6 +160,7 @@ class Site:
     templates: dict[str, str | None] = field(default_factory=dict)
     disabled: list[str] = field(default_factory=list)
     inventory: str = ""
+    appliances: Mapping[str, Machine] = field(default_factory=dict)
 
     def source(self, service: str) -> str:
         """Return the file that a message about *service* should name."""
@@ -149,7 +186,7 @@ def load_site(
     )
     groups = _groups(task_vars)
     names = groups.get("machines", [])
-    settings, setting_problems = _settings(task_vars, resolve, folder)
+    settings, setting_problems = _settings(task_vars, resolve, folder, groups)
     problems = found.problems + setting_problems
     if problems:
         raise SiteError(problems)
@@ -162,6 +199,7 @@ def load_site(
         templates=found.templates,
         disabled=found.disabled,
         inventory=str(folder) if folder else "",
+        appliances=Machines(groups.get("appliances", []), _machine_reader(task_vars, folder)),
     )
 
 
@@ -223,7 +261,7 @@ def plain(value: t.Any) -> t.Any:
     return value
 
 
-_KIND_NAMES: dict[type, str] = {str: "a string", dict: "a mapping", list: "a list"}
+_KIND_NAMES: dict[type, str] = {str: "a string", dict: "a mapping", list: "a list", bool: "true or false"}
 
 
 class _Reader:
@@ -247,7 +285,10 @@ class _Reader:
 
 
 def _settings(
-    task_vars: Mapping[str, t.Any], resolve: t.Callable[[t.Any], t.Any], folder: Path | None
+    task_vars: Mapping[str, t.Any],
+    resolve: t.Callable[[t.Any], t.Any],
+    folder: Path | None,
+    groups: Mapping[str, list[str]],
 ) -> tuple[Settings, list[Problem]]:
     file = str(folder / "group_vars" / "all") if folder else "group_vars/all"
     reader = _Reader(task_vars, resolve, file)
@@ -260,6 +301,11 @@ def _settings(
     models = reader.get("pantheon_models", list, [])
     for index, model in enumerate(models):
         reader.problems += _model_problems(file, index, model)
+    storage = []
+    for index, entry in enumerate(reader.get("pantheon_storage", list, DEFAULT_STORAGE)):
+        share, problems = _share(file, index, entry, groups)
+        reader.problems += problems
+        storage += [share] if share else []
     settings = Settings(
         domain=reader.get("pantheon_domain", str, "pantheon.home.arpa"),
         network=network,
@@ -269,8 +315,62 @@ def _settings(
         images={str(name): str(image) for name, image in images.items()},
         models=models,
         environment=folder.name if folder else "",
+        pool=reader.get("pantheon_pool", str, "tank"),
+        gpu_attach=reader.get("pantheon_gpu_attach", bool, True),
+        storage=tuple(storage),
     )
     return settings, reader.problems
+
+
+DEFAULT_STORAGE: list[dict[str, t.Any]] = [
+    {
+        "name": "models",
+        "path": "/models",
+        "writers": ["model_library"],
+        # Weights are large, read from end to end, and do not compress.
+        "properties": {"recordsize": "1M", "compression": "off", "atime": "off"},
+    },
+    # Services run as many different users: all may write.
+    {"name": "shared", "path": "/shared", "writers": ["machines"], "properties": {"owner": {"mode": "0777"}}},
+]
+"""What the NAS keeps for the platform unless the owner says otherwise: design decision 9 has one writer of the library."""
+
+_SHARE_KEYS = ("name", "path", "writers", "properties", "options")
+
+
+def _share(file: str, index: int, entry: t.Any, groups: Mapping[str, list[str]]) -> tuple[Share | None, list[Problem]]:
+    where = f"pantheon_storage[{index}]"
+    if not isinstance(entry, dict):
+        return None, [Problem(file, where, entry, "write {name: ..., path: ..., writers: [...]}", "is not a mapping")]
+    problems = [
+        Problem(file, f"{where}.{key}", entry[key], f"known keys are {', '.join(_SHARE_KEYS)}", "is an unknown key")
+        for key in entry
+        if key not in _SHARE_KEYS
+    ]
+    name, path = str(entry.get("name") or ""), str(entry.get("path") or "")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*", name):
+        problems.append(Problem(file, f"{where}.name", name, "give the name of a dataset in the pool", "is no name"))
+    if not re.fullmatch(r"(/[A-Za-z0-9_.-]+)+", path) or "/../" in f"{path}/":
+        problems.append(Problem(file, f"{where}.path", path, "give an absolute path, such as /models", "is no path"))
+    kinds: dict[str, type] = {"writers": list, "properties": dict, "options": list}
+    for key, kind in kinds.items():
+        if not isinstance(entry.get(key, kind()), kind):
+            remedy = f"make it {_KIND_NAMES[kind]}"
+            problems.append(Problem(file, f"{where}.{key}", entry[key], remedy, f"is not {_KIND_NAMES[kind]}"))
+    if problems:
+        return None, problems
+    writers: dict[str, None] = {}
+    for writer in entry.get("writers", []):
+        # The group of the library's writer is only there where something writes it, and without machines that is said already.
+        writers |= dict.fromkeys(groups.get(writer, [writer] if writer in groups.get("machines", []) else []))
+        if writer not in (*groups, *groups.get("machines", []), "machines", "model_library"):
+            problems.append(
+                Problem(
+                    file, f"{where}.writers", writer, "name a machine or a group", "is neither a machine nor a group"
+                )
+            )
+    options = tuple(str(option) for option in entry.get("options", []))
+    return Share(name, path, tuple(writers), dict(entry.get("properties", {})), options), problems
 
 
 def _model_problems(file: str, index: int, model: t.Any) -> list[Problem]:
@@ -302,17 +402,45 @@ def _machine_reader(task_vars: Mapping[str, t.Any], folder: Path | None) -> t.Ca
         variables: Mapping[str, t.Any] = hostvars[name] if name in hostvars else {}  # noqa: SIM401 - HostVars has no get
         address = variables.get("pantheon_address") or variables.get("ansible_host") or name
         memory = variables.get("pantheon_memory_mb")
-        gpu = variables.get("pantheon_gpu") or "none"
+        mac = str(variables.get("pantheon_mac") or "")
+        # Where facts are injected as variables, the fact of this name hides the owner's word.
+        declared = variables.get("pantheon_gpu") or "none"
+        found = (variables.get("ansible_facts") or {}).get("pantheon_gpu")
         file = str(folder / "host_vars" / name) if folder else name
         problems = []
         if memory is not None and not str(memory).isdigit():
             problems.append(
                 Problem(file, "pantheon_memory_mb", memory, "give whole megabytes, such as 32768", "is not a number")
             )
-        if str(gpu) not in GPU_KINDS:
-            problems.append(Problem(file, "pantheon_gpu", gpu, f"use one of {', '.join(GPU_KINDS)}", "is unknown"))
+        if not isinstance(declared, Mapping) and str(declared) not in _gpu.DECLARED:
+            remedy = f"use one of {', '.join(_gpu.DECLARED)}"
+            problems.append(Problem(file, "pantheon_gpu", declared, remedy, "is unknown"))
+        devices = variables.get("pantheon_gpu_devices") or []
+        if not isinstance(devices, (list, tuple)):
+            remedy = "list UUIDs or bus addresses"
+            problems.append(Problem(file, "pantheon_gpu_devices", devices, remedy, "is not a list"))
+            devices = []
+        if mac and not re.fullmatch(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}", mac):
+            problems.append(
+                Problem(file, "pantheon_mac", mac, "write it like 52:54:00:12:34:56", "is no hardware address")
+            )
         if problems:
             raise SiteError(problems)
-        return Machine(name=name, address=str(address), memory_mb=None if memory is None else int(memory), gpu=str(gpu))
+        options = GpuOptions(
+            "auto" if isinstance(declared, Mapping) else str(declared),
+            tuple(str(device) for device in devices),
+            boolean(variables.get("pantheon_gpu_hsa_override") or False),
+            boolean(variables.get("pantheon_gpu_igpu") or False),
+        )
+        facts = _gpu.facts_of(declared, found)
+        return Machine(
+            name=name,
+            address=str(address),
+            memory_mb=None if memory is None else int(memory),
+            gpu=_gpu.kind(facts, igpu=options.igpu),
+            mac=mac.replace("-", ":").lower(),
+            gpu_facts=facts,
+            gpu_options=options,
+        )
 
     return read

@@ -77,7 +77,10 @@ class Lab:
     def __init__(self, inventory: Path) -> None:
         self.inventory = inventory
         hosts = yaml.safe_load((ROOT / "inventories/lab/hosts.yml").read_text())
-        self.machines: list[str] = sorted(hosts["all"]["children"]["machines"]["hosts"])
+        children = hosts["all"]["children"]
+        self.machines: list[str] = sorted(children["machines"]["hosts"])
+        groups = children["appliances"]["children"]
+        self.appliances: list[str] = sorted(name for group in groups.values() for name in group["hosts"])
 
     def play(
         self, *arguments: str, playbook: str = "site.yml", inventory: Path | None = None, limit: float = 600

@@ -20,7 +20,7 @@ def test_the_second_run_changes_nothing_and_is_quick(lab: Lab) -> None:
     for run in runs:
         assert run.status == 0, run.problems
         assert run.changed() == {}, run.changed_tasks()
-        assert set(run.stats) == {*lab.machines, "localhost"}
+        assert set(run.stats) == {*lab.machines, *lab.appliances, "localhost"}
     assert lab.containers() == before, "a run without a change restarted a container"
 
     results = max(len(rows) for rows in runs[0].results.values())

@@ -27,6 +27,7 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import (
     to_env,
     to_override,
 )
+from ansible_collections.pantheon.ai.plugins.plugin_utils._gpu import assumed
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site, SiteError
 from ansible_collections.pantheon.ai.plugins.plugin_utils._stacks import render_stacks
 
@@ -210,10 +211,61 @@ def test_gpus(site: Site) -> None:
     ]
     assert "image" not in nvidia and "mem_limit" not in nvidia
     rocm = to_override(site, "ollama", "hades")["services"]["ollama"]
-    assert rocm["devices"] == ["/dev/kfd:/dev/kfd", "/dev/dri:/dev/dri"]
+    assert rocm["devices"] == ["/dev/kfd", "/dev/dri"]
     assert rocm["image"] == "docker.io/ollama/ollama:0.32.15-rocm"
     assert stack_of(site, "hades", "ollama")["images"] == ["docker.io/ollama/ollama:0.32.15-rocm"]
     assert "deploy" not in to_override(site, "litellm", "kratos")["services"]["litellm"]
+
+
+def found(**facts: Any) -> dict[str, Any]:
+    """Return variables of a machine whose GPUs were looked at."""
+    return {"ansible_facts": {"pantheon_gpu": {**assumed("none"), **facts}}}
+
+
+CARD = {
+    "vendor": "amd",
+    "usable": True,
+    "rocm": True,
+    "integrated": False,
+    "bus_address": "0000:03:00.0",
+    "nodes": [{"path": "/dev/kfd", "gid": 109}, {"path": "/dev/dri/renderD128", "gid": 109}],
+}
+AMD = {"vendor": "amd", "state": "ready", "backend": "rocm", "devices": [CARD]}
+
+
+def test_facts_decide_over_the_word_of_the_owner(workshop: Workshop) -> None:
+    workshop.hosts["orpheus"].update(pantheon_gpu="nvidia", **found(**AMD))
+    container = to_override(workshop.load(), "ollama", "orpheus")["services"]["ollama"]
+    assert container["devices"] == ["/dev/kfd", "/dev/dri/renderD128"]
+    assert container["group_add"] == [109]
+    assert container["image"].endswith("-rocm")
+
+
+def test_a_card_that_cannot_be_used_leaves_the_processor(workshop: Workshop) -> None:
+    workshop.hosts["orpheus"].update(pantheon_gpu="auto", **found(vendor="nvidia", state="driver_missing"))
+    container = to_override(workshop.load(), "ollama", "orpheus")["services"]["ollama"]
+    assert not {"deploy", "devices", "image"} & set(container)
+
+
+def test_an_owner_who_wants_no_gpu_gets_none(workshop: Workshop) -> None:
+    workshop.hosts["orpheus"].update(pantheon_gpu="none", **found(**AMD))
+    assert "devices" not in to_override(workshop.load(), "ollama", "orpheus")["services"]["ollama"]
+
+
+def test_environment_that_a_card_needs_is_the_choice_of_the_owner(workshop: Workshop) -> None:
+    override = {"HSA_OVERRIDE_GFX_VERSION": "10.3.0"}
+    workshop.hosts["hades"].update(pantheon_gpu="auto", **found(**AMD, env=override, opt_in=list(override)))
+    assert "HSA_OVERRIDE_GFX_VERSION" not in to_env(workshop.load(), "ollama", "hades")
+    workshop.hosts["hades"]["pantheon_gpu_hsa_override"] = True
+    assert to_env(workshop.load(), "ollama", "hades")["HSA_OVERRIDE_GFX_VERSION"] == "10.3.0"
+    assert "HSA_OVERRIDE_GFX_VERSION" not in to_env(workshop.load(), "redis", "erebus")
+
+
+def test_cards_that_are_only_shown_reach_no_container(workshop: Workshop) -> None:
+    workshop.settings["pantheon_gpu_attach"] = False
+    override = to_override(workshop.load(), "ollama", "hades")
+    assert override["x-pantheon-gpu"] == {"devices": ["/dev/kfd", "/dev/dri"]}
+    assert "devices" not in override["services"]["ollama"]
 
 
 def test_images(workshop: Workshop) -> None:

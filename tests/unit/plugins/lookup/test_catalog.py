@@ -14,6 +14,7 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 
 from ansible_collections.pantheon.ai.plugins.lookup import catalog
+from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import storage_key
 
 VARIABLES: dict[str, Any] = {
     "inventory_hostname": "one",
@@ -58,3 +59,50 @@ def test_an_unknown_view_names_the_known_ones() -> None:
 def test_the_documentation_is_complete() -> None:
     assert Path(catalog.__file__).name == "catalog.py"
     assert yaml.safe_load(catalog.EXAMPLES) and yaml.safe_load(catalog.RETURN)["_raw"]["sample"]
+
+
+def to_do(**results: Any) -> list[str]:
+    """Ask for the machines with something to do, after a run that saw this of one, two and three."""
+    hosts = ("one", "two", "three")
+    variables = {
+        **VARIABLES,
+        "groups": {"machines": list(hosts), "appliances": ["nas"], "truenas": ["nas"]},
+        "hostvars": {
+            "nas": {"ansible_host": "10.0.0.9"},
+            **{
+                host: {
+                    "ansible_host": f"10.0.0.{number}",
+                    **({"docker_result": results[host]} if host in results else {}),
+                }
+                for number, host in enumerate(hosts, 1)
+            },
+        },
+    }
+    return list(catalog.LookupModule(loader=DataLoader()).run(["mounts_to_do"], variables)[0])
+
+
+def in_order(read_only: bool = True) -> dict[str, Any]:
+    """Return what the call of a machine leaves whose mounts are in order."""
+    mounts = [
+        {"name": "models", "source": "10.0.0.9:/mnt/tank/models", "path": "/models", "read_only": read_only},
+        {"name": "shared", "source": "10.0.0.9:/mnt/tank/shared", "path": "/shared", "read_only": False},
+    ]
+    keys = {"mounts": storage_key({"mounts": mounts})}
+    return {"looks": [{"module": "storage_mounts", "keys": keys, "result": {"changed": False}}]}
+
+
+def test_machines_that_were_seen_in_order_have_nothing_to_do() -> None:
+    assert to_do(one=in_order(), two={"looks": []}, three={"changed": True}) == ["two", "three"]
+    assert to_do(one=in_order(), two=in_order(), three=in_order()) == []
+
+
+def test_a_look_at_other_mounts_does_not_count() -> None:
+    assert to_do(one=in_order(read_only=False), two=in_order(), three=in_order()) == ["one"]
+
+
+def test_a_machine_that_is_off_is_left_out_where_others_were_seen() -> None:
+    assert to_do(one=in_order(), two={"looks": []}) == ["two"]
+
+
+def test_where_nobody_looked_all_have_something_to_do() -> None:
+    assert to_do() == ["one", "two", "three"]

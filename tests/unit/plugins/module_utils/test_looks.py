@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ansible_collections.pantheon.ai.plugins.module_utils import (
     _looks,
     _ollama_models,
     _postgresql_databases,
+    _storage_call,
 )
 from ansible_collections.pantheon.ai.plugins.module_utils._looks import look
 from ansible_collections.pantheon.ai.plugins.module_utils._outcome import Outcome
@@ -69,6 +71,33 @@ def test_every_module_that_machine_state_may_ask_is_known(module: Any) -> None:
     arguments, perform = _looks._module(name)
     assert arguments is module.ARGUMENTS
     assert perform is module.perform
+
+
+@pytest.mark.parametrize(
+    ("available", "digest", "known"),
+    [(True, "right", True), (False, "right", False), (True, "wrong", False), (True, None, False)],
+)
+def test_storage_is_in_order_with_its_mounts_and_the_files_of_its_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, available: bool, digest: str | None, known: bool
+) -> None:
+    mounts = {"models": {"backend": "fuse", "available": available}}
+
+    class State:
+        def __init__(self, *_arguments: Any) -> None:
+            self.warnings: list[str] = []
+            self.failures: list[str] = []
+
+        def reconcile(self) -> dict[str, Any]:
+            return {"changed": False, "actions": [], "mounts": mounts}
+
+    monkeypatch.setattr(_storage_call, "StorageMounts", State)
+    file = tmp_path / "client.py"
+    if digest:
+        file.write_text("client\n")
+    content = b"client\n" if digest == "right" else b"another\n"
+    parameters = {"mounts": [], "client": {str(file): hashlib.sha256(content).hexdigest()}}
+    answers = look([{"module": "storage_mounts", "parameters": parameters}])
+    assert [answer["result"]["mounts"] for answer in answers] == ([mounts] if known else [])
 
 
 def test_another_module_is_refused() -> None:

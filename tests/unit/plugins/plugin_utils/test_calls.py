@@ -9,15 +9,20 @@ import hashlib
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
+    STORAGE_DEFAULTS,
     answer,
+    client_digests,
     config_hash,
     key_of,
     looks_of,
+    storage_key,
     with_passwords,
 )
 from ansible_collections.pantheon.ai.plugins.plugin_utils._secrets import SecretsError
+from ansible_collections.pantheon.ai.plugins.plugin_utils._site import COLLECTION
 from ansible_collections.pantheon.ai.plugins.plugin_utils._stacks import Stack
 
 
@@ -84,3 +89,29 @@ def test_passwords_come_from_secrets_or_the_error_says_which_is_missing() -> Non
     with pytest.raises(SecretsError, match=r"inv/secrets.yml: chat_password: .*database chat"):
         with_passwords(databases, {}, "inv")
     assert with_passwords(databases, {}, "inv", "later")[0]["password"] == "later"
+
+
+def test_the_client_lies_where_the_role_puts_it() -> None:
+    """The controller compares what the role installs without rendering it: both have to name the same files."""
+    folder = COLLECTION / "roles" / "storage"
+    wanted = yaml.safe_load((folder / "vars" / "main.yml").read_text())
+    places = {
+        entry["path"]
+        .replace("{{ __storage_helper }}", wanted["__storage_helper"])
+        .replace("{{ __storage_library }}", wanted["__storage_library"])
+        for entry in wanted["__storage_client_files"]
+    }
+    assert places == set(client_digests())
+    assert len(set(client_digests().values())) == len(places)
+
+
+def test_the_defaults_of_the_storage_are_those_of_the_role() -> None:
+    defaults = yaml.safe_load((COLLECTION / "roles" / "storage" / "defaults" / "main.yml").read_text())
+    assert {name: defaults[f"storage_{name}"] for name in STORAGE_DEFAULTS} == STORAGE_DEFAULTS
+
+
+def test_how_long_to_wait_is_not_part_of_the_question() -> None:
+    asked = {"mounts": [{"name": "models", "path": "/models"}]}
+    assert storage_key(asked) == storage_key({**asked, **STORAGE_DEFAULTS, "wait": 3})
+    assert storage_key(asked) != storage_key({**asked, "backend": "fuse"})
+    assert storage_key(asked) != storage_key({"mounts": [{"name": "models", "path": "/other"}]})
