@@ -16,7 +16,7 @@ cd "$root"
 # is deleted and not yet committed is listed and is not there.
 git ls-files -co --exclude-standard -z -- \
   CHANGELOG.md LICENSE README.md catalog changelogs galaxy.yml meta playbooks plugins requirements.yml roles \
-  tests/integration tests/sanity tests/unit |
+  tests/integration tests/sanity tests/unit ':!tests/unit/lab' |
   while IFS= read -r -d '' file; do [ -e "$file" ] && printf '%s\0' "$file"; done |
   xargs -0 cp --parents -t "$copy"
 [ -n "$(ls -A "$copy/plugins/modules")" ] || { echo "nothing was staged from $root" >&2; exit 1; }

@@ -205,7 +205,7 @@ class DnsmasqReservations(Reservations):
     def item(self, entry: t.Dict[str, str], problems: t.List[str]) -> Item:
         host, domain = entry["hostname"], entry["domain"]
         if host and not domain and "." in host:
-            host, _, domain = host.partition(".")
+            host, _rest, domain = host.partition(".")
         domain = domain or names.plain(str(self.options.get("domain") or ""))
         if host and not domain:
             problems.append(

@@ -811,7 +811,7 @@ class UnboundRecords(Engine):
         if not attached:
             return
         now = self.read()
-        there = {uuid for uuid, _ in self.aliases}
+        there = {uuid for uuid, _rest in self.aliases}
         by_uuid = {item.uuid: item for item in lost}
         creates = []
         for uuid, alias in attached:
@@ -838,7 +838,7 @@ class UnboundRecords(Engine):
     def expected(self) -> t.Dict[Token, t.Tuple[str, str]]:
         """Return what the server has to serve of the wanted records, with TTL and label."""
         found: t.Dict[Token, t.Tuple[str, str]] = {}
-        wanted = [item for item, _ in self.plan.unchanged + self.plan.satisfied]
+        wanted = [item for item, _rest in self.plan.unchanged + self.plan.satisfied]
         wanted += [change.new for change in self.plan.updates] + self.plan.creates
         for item in wanted:
             if item.fields.get("enabled") == "1":
@@ -888,7 +888,7 @@ class UnboundRecords(Engine):
                 ]
         registers = any(text(self.general.get(name)) == "1" for name in ("regdhcp", "regdhcpstatic", "enable_wpad"))
         if not registers:
-            keys = {item.key for item, _ in self.plan.unchanged + self.plan.satisfied} | self.absent_keys()
+            keys = {item.key for item, _rest in self.plan.unchanged + self.plan.satisfied} | self.absent_keys()
             described = text(self.general.get("txtsupport")) == "1"
             for name, kind in sorted(keys):
                 if kind == "TXT" and described:
@@ -930,7 +930,7 @@ class UnboundRecords(Engine):
             own = names.plain(str(part(self.api.get("diagnostics/system/system_information"), "name") or ""))
         except (Forbidden, Missing, Refused):
             return []
-        label = own.split(".")[0]
+        label = own.partition(".")[0]
         return [
             f"{name} {kind} (deleted, still served)" for name, kind in sorted(strange) if name.split(".")[0] != label
         ]
@@ -1042,7 +1042,7 @@ class DnsmasqRecords(Engine):
                 continue
             name = names.join(host, domain)
             if not host:
-                host, _, domain = domain.partition(".")
+                host, _rest, domain = domain.partition(".")
             at = f"{where} {name}"
             for option, wrong in (
                 ("ttl", record.get("ttl") is not None),
@@ -1162,7 +1162,7 @@ class Forwards(Engine):
     def parse(self, uuid: str, forward: t.Dict[str, Json]) -> Item:
         """Return a forward as it is compared."""
         raw = {name: text(value) for name, value in forward.items()}
-        server, _, inline = raw.get("server", "").partition("@")
+        server, _rest, inline = raw.get("server", "").partition("@")
         port = raw.get("port", "") or inline
         domain = names.plain(raw.get("domain", ""))
         fields = {
@@ -1205,7 +1205,7 @@ class Forwards(Engine):
             where = f"forwards[{number}]"
             domain = ""
             if str(forward.get("domain") or "").strip() != ".":
-                _, domain = "", record_name({"domain": forward.get("domain")}, where, problems)[1]
+                _rest, domain = "", record_name({"domain": forward.get("domain")}, where, problems)[1]
                 if not domain:
                     continue
             at = f"{where} {domain or '.'}"

@@ -315,7 +315,7 @@ class Aliases:
             if part(answer, "status") != "ok":
                 lines = []
                 for path, texts in validations(answer).items():
-                    key, _, field = path.partition(".")
+                    key, _rest, field = path.partition(".")
                     index = int(key[1:]) if key[1:].isdigit() else -1
                     item = items[index] if 0 <= index < len(items) else None
                     lines.append(f"{item.where + ' ' + item.label if item else path}: {field}: {' '.join(texts)}")
@@ -794,7 +794,7 @@ def port_matches(wanted: str, port: int) -> bool:
     known = {"http": "80", "https": "443"}
     if wanted in ("", "any"):
         return True
-    first, _, last = known.get(wanted.lower(), wanted).partition("-")
+    first, _rest, last = known.get(wanted.lower(), wanted).partition("-")
     if first.isdigit() and (last or first).isdigit():
         return int(first) <= port <= int(last or first)
     # A name is another service of the list of the router, or an alias, whose ports are not known here.

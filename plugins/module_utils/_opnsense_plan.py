@@ -149,7 +149,7 @@ class Plan:
             "created": sorted(item.label for item in self.creates),
             "updated": sorted(change.new.label for change in self.updates),
             "deleted": sorted(item.label for item in self.deletes),
-            "unchanged": sorted(wanted.label for wanted, _ in self.unchanged),
+            "unchanged": sorted(wanted.label for wanted, _rest in self.unchanged),
             "foreign": sorted({item.label for item in self.foreign}),
             "diff": {
                 "before_header": f"{header} on the router",
@@ -411,7 +411,7 @@ def explain(error: Invalid, store: Store, updates: t.Sequence[Change], creates: 
     lines: t.List[str] = []
     strange: t.Dict[str, t.List[str]] = {}
     for path, texts in error.validations.items():
-        entry, _, single = path.partition(":")
+        entry, _rest, single = path.partition(":")
         steps = path.split(".")
         uuid = entry if single else (steps[depth] if len(steps) > depth + 1 else "")
         field = steps[-1]

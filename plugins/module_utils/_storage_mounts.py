@@ -117,7 +117,7 @@ def parse_mountinfo(text: str) -> list[Entry]:
     """Read /proc/self/mountinfo; a later line for the same path lies on top."""
     entries = []
     for line in text.splitlines():
-        left, _, right = line.partition(" - ")
+        left, _rest, right = line.partition(" - ")
         fields, rest = left.split(" "), right.split(" ")
         if len(fields) < 6 or len(rest) < 3:
             continue
@@ -245,7 +245,7 @@ def validate(mounts: t.Sequence[Json], backend: str) -> list[str]:
 
 
 def _option_problems(where: str, option: str, backend: str) -> list[str]:
-    name, _, value = option.partition("=")
+    name, _rest, value = option.partition("=")
     if not _OPTION.match(option):
         return ["%s: option %r: one option per entry, without spaces and commas." % (where, option)]
     if name in ("ro", "rw"):

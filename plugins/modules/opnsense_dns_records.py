@@ -136,35 +136,31 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Publish the names of the platform
-  hosts: all
-  gather_facts: false
-  tasks:
-    - name: Make the router hold all records of the platform
-      pantheon.ai.opnsense_dns_records:
-        host: 10.42.0.1
-        tls_server_name: OPNsense.internal
-        ca_path: /etc/ansible/opnsense.pem
-        credentials_file: /etc/ansible/opnsense-key.txt
-        owner: pantheon
-        state: exact
-        zones:
-          - home.arpa
-        records:
-          - name: nyx.home.arpa
-            value: 10.42.0.11
-            aliases:
-              - gpu.home.arpa
-          - name: "*.apps.home.arpa"
-            value: 10.42.0.9
-          - name: home.arpa
-            type: MX
-            value: mail.home.arpa
-          - name: _owner.home.arpa
-            type: TXT
-            value: the platform
-      delegate_to: localhost
-      run_once: true
+- name: Make the router hold all records of the platform
+  pantheon.ai.opnsense_dns_records:
+    host: 10.42.0.1
+    tls_server_name: OPNsense.internal
+    ca_path: /etc/ansible/opnsense.pem
+    credentials_file: /etc/ansible/opnsense-key.txt
+    owner: pantheon
+    state: exact
+    zones:
+      - home.arpa
+    records:
+      - name: nyx.home.arpa
+        value: 10.42.0.11
+        aliases:
+          - gpu.home.arpa
+      - name: "*.apps.home.arpa"
+        value: 10.42.0.9
+      - name: home.arpa
+        type: MX
+        value: mail.home.arpa
+      - name: _owner.home.arpa
+        type: TXT
+        value: the platform
+  delegate_to: localhost
+  run_once: true
 
 - name: Remove a name
   pantheon.ai.opnsense_dns_records:

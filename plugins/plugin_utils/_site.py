@@ -83,7 +83,7 @@ class Machine:
     gpu: str
     mac: str = ""
     gpu_facts: _gpu.Facts = field(default_factory=lambda: _gpu.assumed("none"))
-    gpu_options: GpuOptions = field(default_factory=lambda: GpuOptions())
+    gpu_options: GpuOptions = field(default_factory=GpuOptions)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def parse(arguments: list[str]) -> Settings:
     warnings: list[str] = []
     read_only = False
     for option in options:
-        name, _, value = option.partition("=")
+        name, _rest, value = option.partition("=")
         if name in ("ro", "rw"):
             read_only = name == "ro"
         elif name in numbers:

@@ -41,7 +41,7 @@ class Scripted:
     def serve(self) -> None:
         while True:
             try:
-                connection, _ = self.socket.accept()
+                connection, _rest = self.socket.accept()
             except OSError:
                 return
             threading.Thread(target=self.talk, args=(connection,), daemon=True).start()
@@ -51,7 +51,7 @@ class Scripted:
             if self.context:
                 connection = self.context.wrap_socket(connection, server_side=True)
             self.connections += 1
-            for _ in range(self.per_connection):
+            for _turn in range(self.per_connection):
                 head = b""
                 while b"\r\n\r\n" not in head:
                     chunk = connection.recv(65536)
@@ -59,7 +59,7 @@ class Scripted:
                         return
                     head += chunk
                     self.received += chunk
-                header, _, body = head.partition(b"\r\n\r\n")
+                header, _rest, body = head.partition(b"\r\n\r\n")
                 length = next(
                     (
                         int(line.split(b":")[1])
@@ -70,7 +70,7 @@ class Scripted:
                 )
                 while len(body) < length:
                     body += connection.recv(65536)
-                method, path, _ = header.split(b"\r\n")[0].decode().split(" ")
+                method, path, _rest = header.split(b"\r\n")[0].decode().split(" ")
                 self.seen.append((method, path))
                 self.headers.append(header.decode())
                 self.bodies.append(body)
@@ -210,7 +210,7 @@ def test_a_post_without_content_sends_an_object(server: Scripted) -> None:
 def test_a_connection_is_left_before_the_router_closes_it(server: Scripted) -> None:
     server.per_connection = 15
     router = client(server.port)
-    for _ in range(40):
+    for _turn in range(40):
         router.post("unbound/settings/set", {})
     assert (router.requests, len(server.seen), server.connections) == (40, 40, 3)
 
@@ -292,7 +292,7 @@ def test_the_other_spelling_is_tried_once_and_remembered(server: Scripted) -> No
     assert router.get("unbound/settings/search_host_override") == {"a": 1}
     router.post("unbound/settings/del_host_override/some_thing,b_c")
     router.get("diagnostics/system/system_information")
-    assert [path for _, path in server.seen] == [
+    assert [path for _rest, path in server.seen] == [
         "/api/unbound/settings/search_host_override",
         "/api/unbound/settings/searchHostOverride",
         "/api/unbound/settings/delHostOverride/some_thing,b_c",

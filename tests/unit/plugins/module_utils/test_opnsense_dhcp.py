@@ -87,7 +87,7 @@ class Router:
     def post(self, path: str, data: Any = None, *, repeatable: bool = False, slow: bool = False) -> Any:
         self.requests += 1
         self.log.append(("POST", path))
-        action, _, key = path.rpartition("/")
+        action, _rest, key = path.rpartition("/")
         if path == "kea/dhcpv4/set" and self.bulk:
             return self.save(self.reservations, data["dhcpv4"]["reservations"]["reservation"], "ip_address")
         if path == "kea/dhcpv4/set":

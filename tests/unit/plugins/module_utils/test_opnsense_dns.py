@@ -56,7 +56,7 @@ class Router:
 
     @property
     def writes(self) -> list[str]:
-        return [path for method, path, _ in self.log if method == "POST"]
+        return [path for method, path, _rest in self.log if method == "POST"]
 
     def another(self) -> Any:
         raise NotImplementedError
@@ -151,7 +151,7 @@ class Router:
         if path == "unbound/service/reconfigure":
             self.start()
             return {"status": "ok"}
-        action, _, keys = path.rpartition("/")
+        action, _rest, keys = path.rpartition("/")
         table = {
             "unbound/settings/del_host_override": self.hosts,
             "unbound/settings/del_host_alias": self.aliases,
@@ -488,7 +488,7 @@ def test_several_values_are_several_records() -> None:
 
 def test_duplicates_of_the_owner_are_cleaned_up() -> None:
     router = Router()
-    for _ in range(3):
+    for _turn in range(3):
         router.add("nyx.lab.internal", "10.0.0.11", "[aip]")
     result = run(router, [NYX])
     assert (len(result["deleted"]), len(router.hosts)) == (2, 1)
@@ -728,7 +728,7 @@ def test_without_verification_nobody_is_asked() -> None:
     router = Router()
     assert run(router, [NYX], verify=False)["verified"] is False
     assert run(router, [NYX], verify=False)["requests"] == 1
-    assert not any("listlocaldata" in path for _, path, _ in router.log)
+    assert not any("listlocaldata" in path for _method, path, _rest in router.log)
 
 
 @pytest.mark.parametrize("state", ["present", "exact"])
@@ -815,7 +815,7 @@ def test_a_record_that_vanished_meanwhile_does_not_come_back_in_pieces() -> None
     router = Router()
     router.add("nyx.lab.internal", "10.0.0.10", "[aip]")
     router.start()
-    router.before_set = lambda: router.hosts.clear()
+    router.before_set = router.hosts.clear
     error = fails(router, [NYX])
     assert "no longer there to be changed: records[0] nyx.lab.internal A 10.0.0.11 (was nyx.lab.internal" in str(error)
     assert router.hosts == {}

@@ -105,7 +105,7 @@ class Router:
     def post(self, path: str, data: Any = None, *, repeatable: bool = False, slow: bool = False) -> Any:
         self.requests += 1
         self.log.append(("POST", path))
-        action, _, key = path.rpartition("/")
+        action, _rest, key = path.rpartition("/")
         if path == "firewall/filter/set":
             for uuid, fields in data["filter"]["rules"]["rule"].items():
                 assert all(isinstance(value, str) for value in fields.values())

@@ -200,7 +200,7 @@ def test_no_client_and_no_package_are_errors_with_a_remedy(machine: Machine) -> 
     with pytest.raises(StorageError, match=r"libnfs is not there. Install libnfs13"):
         run(machine, MODELS)
     machine.put("/usr/lib/x86_64-linux-gnu/libnfs.so.14", "")
-    result, _ = run(machine, MODELS)
+    result, _rest = run(machine, MODELS)
     assert result["mounts"]["models"]["backend"] == "fuse"
     os.unlink(machine.at("/sbin/mount.nfs"))
     with pytest.raises(StorageError, match="Install nfs-common"):
@@ -212,7 +212,7 @@ def test_bind_is_taken_only_when_asked_for(machine: Machine) -> None:
     with pytest.raises(StorageError, match="ask for backend bind"):
         run(machine, MODELS)
     machine.table.append("8 1 0:8 / /lab/models rw - ext4 /dev/sda rw")
-    result, _ = run(machine, MODELS | {"source": "/lab/models", "backend": "bind"}, check=True)
+    result, _rest = run(machine, MODELS | {"source": "/lab/models", "backend": "bind"}, check=True)
     assert result["mounts"]["models"]["backend"] == "bind"
 
 
@@ -224,7 +224,7 @@ def test_create_unchanged_update_unchanged_delete_unchanged(tmp_path: Path, auto
     machine = Machine(tmp_path, automounts)
     trigger = "automount" if automounts else "timer"
 
-    planned, _ = run(machine, MODELS, SHARED, check=True)
+    planned, _rest = run(machine, MODELS, SHARED, check=True)
     assert machine.writes == []
     assert [call for call in machine.calls if "modprobe" not in call] == []
     assert machine.status("/models") is None
@@ -263,16 +263,16 @@ def test_create_unchanged_update_unchanged_delete_unchanged(tmp_path: Path, auto
     }  # fmt: skip
 
     began = time.monotonic()
-    again, _ = run(machine, MODELS, SHARED)
+    again, _rest = run(machine, MODELS, SHARED)
     assert time.monotonic() - began < 0.1
     assert (again["changed"], again["actions"], machine.writes) == (False, [], [])
     assert {call.split()[0] for call in machine.calls} <= {"ls", "modprobe"}
 
     changed = MODELS | {"options": ["actimeo=60"]}
     before = list(machine.table)
-    update, _ = run(machine, changed, SHARED, check=True)
+    update, _rest = run(machine, changed, SHARED, check=True)
     assert (machine.table, machine.writes) == (before, [])
-    done, _ = run(machine, changed, SHARED)
+    done, _rest = run(machine, changed, SHARED)
     assert done["actions"] == update["actions"]
     assert done["actions"] == [
         "unmount /models",
@@ -287,8 +287,8 @@ def test_create_unchanged_update_unchanged_delete_unchanged(tmp_path: Path, auto
         )
     assert run(machine, changed, SHARED)[0]["changed"] is False
 
-    planned, _ = run(machine, SHARED, check=True)
-    done, _ = run(machine, SHARED)
+    planned, _rest = run(machine, SHARED, check=True)
+    done, _rest = run(machine, SHARED)
     assert done["actions"] == planned["actions"]
     assert done["actions"][0] == "unmount /models"
     assert not machine.exists(f"{UNITS}/models.mount")
@@ -307,7 +307,7 @@ def test_a_machine_that_got_automounts_loses_the_timer(machine: Machine) -> None
     os.unlink(machine.at("/dev/autofs"))
     run(machine, MODELS)
     machine.put("/dev/autofs", "")
-    done, _ = run(machine, MODELS)
+    done, _rest = run(machine, MODELS)
     assert f"remove {UNITS}/models.timer" in done["actions"]
     assert f"write {UNITS}/models.automount" in done["actions"]
     assert run(machine, MODELS)[0]["changed"] is False
@@ -318,7 +318,7 @@ def test_what_a_killed_run_left_is_finished(machine: Machine) -> None:
     machine.active.clear()
     machine.table = machine.table[:1]
     machine.reload = True
-    done, _ = run(machine, MODELS)
+    done, _rest = run(machine, MODELS)
     assert done["actions"] == ["reload systemd", "start models.automount"]
     assert run(machine, MODELS)[0]["changed"] is False
 
@@ -384,7 +384,7 @@ def test_a_refused_export_is_a_failure_that_says_where_to_look(machine: Machine)
     machine.down = (
         "nas:/mnt/tank/models on /models: the server has no such export, or does not grant it to this machine"
     )
-    _, state = run(machine, MODELS)
+    _rest, state = run(machine, MODELS)
     assert " ".join(state.failures) == (
         "mount models: /models is not mounted: the server has no such export, or does not grant it to this machine. "
         "Correct the export or its access list on the server."
@@ -415,14 +415,14 @@ def test_a_mount_in_use_stays_and_its_users_are_named(machine: Machine, stuck: b
     machine.stuck = stuck
     machine.users = [] if stuck else ["41 (bash)"]
     for wanted in ([SHARED], [MODELS | {"options": ["actimeo=9"]}, SHARED]):
-        _, state = run(machine, *wanted)
+        _rest, state = run(machine, *wanted)
         assert len(state.failures) == 1
         assert ("could not be unmounted" if stuck else "is in use by 41 (bash)") in state.failures[0]
         assert machine.text(f"{UNITS}/models.mount") == units
         assert any(" /models " in line for line in machine.table)
         assert not any("-l" in call.split() or "lazy" in call for call in machine.calls)
     machine.stuck, machine.users = False, []
-    _, state = run(machine, SHARED)
+    _rest, state = run(machine, SHARED)
     assert state.failures == []
     assert not machine.exists(f"{UNITS}/models.mount")
 
