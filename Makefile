@@ -57,8 +57,9 @@ simulators: setup  ## modules for router and NAS against simulators of their API
 molecule: setup  ## every role on containers: check, converge, idempotence, verify
 	@python tools/run_tests.py molecule
 
-bench: setup  ## measure: inventory of 1,000 hosts, and the no-change run against ordinary ways (needs a running lab)
+bench: setup  ## measure: inventory of 1,000 hosts, router and NAS, and the no-change run against ordinary ways (needs a running lab)
 	@python benchmarks/inventory/run.py
+	@python benchmarks/appliances/run.py
 	@python benchmarks/converge/run.py
 
 lock: setup  ## write requirements.txt and requirements-dev.txt anew from pyproject.toml

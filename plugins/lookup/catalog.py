@@ -24,7 +24,8 @@ options:
       - V(services) is the merged catalog by service; V(settings) what a reference to a setting may name; V(placement) the machines per service.
       - V(networks) is the list of networks per service, V(routes) the route table of the edge, V(dns) the records, V(prometheus) the scrape targets.
       - V(databases) is what the services want in PostgreSQL, V(models) the wanted models with their machines, V(machines_with_gpu)
-        the machines whose owner says that they have graphics cards, V(gateway_models) the gateway's configuration.
+        the machines whose owner says that they have graphics cards, V(machines_with_gpu_setup) those of them whose drivers the platform
+        looks after, V(gateway_models) the gateway's configuration.
       - V(dns_records), V(dhcp_reservations) and V(firewall_aliases) are what the router should hold, V(pool), V(nas_datasets) and V(nas_shares)
         what the NAS should, as the modules for them take it. V(mounts) is what the host that asks mounts of the NAS, V(mounts_to_do) the
         machines whose mounts were not seen in order by the call of M(pantheon.ai.machine_state) in this run.
@@ -41,6 +42,7 @@ options:
       - firewall_aliases
       - gateway_models
       - machines_with_gpu
+      - machines_with_gpu_setup
       - models
       - mounts
       - mounts_to_do
@@ -145,6 +147,9 @@ def _view(site: Site, term: str, host: str) -> Any:
         "gateway_models": lambda: catalog.gateway_models(site),
         "machines_with_gpu": lambda: [
             name for name, one in site.machines.items() if one.gpu_options.declared != "none"
+        ],
+        "machines_with_gpu_setup": lambda: [
+            name for name, one in site.machines.items() if one.gpu_options.declared != "none" and one.gpu_options.setup
         ],
         "models": lambda: catalog.models_of(site),
         "networks": lambda: {name: catalog.networks_of(site, name) for name in site.services},

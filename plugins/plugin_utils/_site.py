@@ -61,13 +61,14 @@ class GpuOptions:
 
     ``declared`` is the word in the inventory; ``devices`` are those to use by UUID or bus address, none for all;
     ``hsa_override`` lets AMD cards run as a relative that ROCm was made for, ``igpu`` admits one that is part of the
-    processor.
+    processor, and ``setup`` leaves drivers and container access to the platform.
     """
 
     declared: str = "none"
     devices: tuple[str, ...] = ()
     hsa_override: bool = False
     igpu: bool = False
+    setup: bool = True
 
 
 @dataclass(frozen=True)
@@ -431,6 +432,7 @@ def _machine_reader(task_vars: Mapping[str, t.Any], folder: Path | None) -> t.Ca
             tuple(str(device) for device in devices),
             boolean(variables.get("pantheon_gpu_hsa_override") or False),
             boolean(variables.get("pantheon_gpu_igpu") or False),
+            boolean(variables.get("pantheon_gpu_setup", True)),
         )
         facts = _gpu.facts_of(declared, found)
         return Machine(

@@ -47,7 +47,9 @@ def test_branch_of_the_driver_that_runs_is_kept(host: Host) -> None:
 
 
 def test_unattended_upgrades_leave_driver_and_toolkit_alone(host: Host) -> None:
-    listed = re.findall(r'"([^"]+)"', host.check_output("apt-config dump Unattended-Upgrade::Package-Blacklist"))
+    listed = re.findall(
+        r'^\S+:: "([^"]+)";$', host.check_output("apt-config dump Unattended-Upgrade::Package-Blacklist"), re.MULTILINE
+    )
     for package in ("nvidia-kernel-dkms", "libnvidia-ml1", "libcuda1", "nvidia-container-toolkit"):
         assert any(re.match(pattern, package) for pattern in listed if pattern), package
 

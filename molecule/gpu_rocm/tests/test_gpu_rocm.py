@@ -36,7 +36,9 @@ def test_limit_of_the_shared_memory_is_in_pages(host: Host) -> None:
 
 
 def test_unattended_upgrades_leave_the_driver_alone(host: Host) -> None:
-    listed = re.findall(r'"([^"]+)"', host.check_output("apt-config dump Unattended-Upgrade::Package-Blacklist"))
+    listed = re.findall(
+        r'^\S+:: "([^"]+)";$', host.check_output("apt-config dump Unattended-Upgrade::Package-Blacklist"), re.MULTILINE
+    )
     assert any(re.match(pattern, "amdgpu-dkms") for pattern in listed if pattern)
 
 
