@@ -64,6 +64,8 @@ UNHEALTHY_SECONDS = 10.0  # how long unhealthy must last before it counts
 MOST_RESTARTS = 5  # a service that restarts as often while we wait is broken
 COMPOSE_SECONDS = 3600.0  # images of models' servers are tens of gigabytes
 PARALLEL = 4
+MOUNT_SECONDS = 40.0  # systemd gives an attempt to mount 30 seconds
+ANSWER_SECONDS = 10.0
 
 
 class StackError(Exception):
@@ -152,6 +154,7 @@ class Wanted(t.NamedTuple):
     services: t.Dict[str, float]  # seconds that a service may take to start
     config: str
     requires: t.Tuple[str, ...]
+    storage: t.Tuple[str, ...] = ()  # where the NAS has to be mounted before a container starts
 
 
 def check_path(stack: str, path: str) -> str:
@@ -214,6 +217,7 @@ def parse_wanted(raw: t.Dict[str, t.Any], secrets: t.Dict[str, str]) -> Wanted:
         },
         config=raw["config"],
         requires=tuple(raw.get("requires") or ()),
+        storage=tuple(raw.get("storage") or ()),
     )
 
 
@@ -772,6 +776,33 @@ class Units:
         folders = ("etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
         return any(os.path.exists(os.path.join(self.root, folder, self.TEMPLATE)) for folder in folders)
 
+    def lacking(self, path: str) -> str:
+        """Return what keeps the storage at a path from being used, empty if nothing does; try to mount it first.
+
+        The path is only touched by a command with a time limit: a server that is gone stops whoever touches its mount.
+        """
+        environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+        if path not in self._mounts():
+            status, unit = self.run(
+                ["systemd-escape", "--path", "--suffix=mount", path], "/", environment, ANSWER_SECONDS
+            )
+            if status == 0:
+                self.run(["systemctl", "start", unit.strip()], "/", environment, MOUNT_SECONDS)
+        if path not in self._mounts():
+            return "is not mounted"
+        status, _output = self.run(["stat", "--file-system", path], "/", environment, ANSWER_SECONDS)
+        return "does not answer" if status else ""
+
+    def _mounts(self) -> t.Set[str]:
+        found = set()
+        with open(os.path.join(self.root, "proc/self/mountinfo"), encoding="utf-8", errors="surrogateescape") as stream:
+            for line in stream:
+                left, separator, right = line.partition(" - ")
+                fields = left.split(" ")
+                if separator and len(fields) > 4 and not right.startswith("autofs "):
+                    found.add(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code.group(1), 8)), fields[4]))
+        return found
+
     def enabled(self, name: str) -> bool:
         """Whether a stack is started at boot. Reads links instead of asking systemctl, which takes 10 ms each."""
         return self.unit(name) in self._enabled
@@ -1102,6 +1133,7 @@ class ComposeStacks:
             self._write(plan, plan.wanted)
         if plan.acts:
             try:
+                self._require_storage(plan.wanted)
                 self._up(plan)
             finally:
                 self._observe(plan)
@@ -1109,6 +1141,21 @@ class ComposeStacks:
             self._record(plan)
         if plan.acts or plan.settle:
             self._wait(plan, plan.wanted)
+
+    def _require_storage(self, wanted: Wanted) -> None:
+        """Refuse to start containers on a directory in which the NAS is not mounted, which they would see, and fill, empty; or
+        on one that does not answer, which would stop Docker.
+
+        Raises:
+            StackFailure: what is missing. What runs is left alone.
+        """
+        for path in wanted.storage:
+            lacking = self.units.lacking(path)
+            if lacking:
+                raise StackFailure(
+                    f"the storage {path} {lacking} on {self.options.machine}",
+                    f"Look at `journalctl -u '*.mount'` there and at the NAS, and run this again when {path} can be read.",
+                )
 
     def _write(self, plan: Plan, wanted: Wanted) -> None:
         os.makedirs(plan.directory, mode=0o755, exist_ok=True)

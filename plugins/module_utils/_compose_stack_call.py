@@ -36,6 +36,7 @@ STACK: t.Dict[str, t.Any] = {
     "networks": {"type": "list", "elements": "str", "default": []},
     "images": {"type": "list", "elements": "str", "default": []},
     "requires": {"type": "list", "elements": "str", "default": []},
+    "storage": {"type": "list", "elements": "str", "default": []},
     "services": {"type": "dict", "required": True},
     "config": {"type": "str", "required": True},
     "files": {"type": "list", "elements": "dict", "required": True, "options": FILE},

@@ -131,6 +131,13 @@ options:
         type: list
         elements: str
         default: []
+      storage:
+        description:
+          - Directories in which something has to be mounted before a container of the stack starts.
+          - Where it is not, mounting is tried, and then the stack fails with a sentence. What runs is left alone.
+        type: list
+        elements: str
+        default: []
       services:
         description: Services of the project, each with C(start_seconds).
         type: dict

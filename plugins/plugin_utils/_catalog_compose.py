@@ -11,6 +11,7 @@ import typing as t
 from ansible_collections.pantheon.ai.plugins.plugin_utils import _gpu
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
     SECRET_PLACEHOLDER,
+    ReferenceFault,
     is_ip,
     networks_of,
     published_port,
@@ -72,7 +73,7 @@ def to_compose(site: Site, service: str) -> dict[str, t.Any]:
         container["command"] = [escape(resolve(site, service, part)) for part in data["command"]]
     if networks:
         container["networks"] = {network: {} for network in networks}
-    mounts = [*_volume_mounts(data), *_file_mounts(data)]
+    mounts = [*_volume_mounts(site, data), *_file_mounts(data)]
     if mounts:
         container["volumes"] = mounts
     if "shm_mb" in data["resources"]:
@@ -83,7 +84,7 @@ def to_compose(site: Site, service: str) -> dict[str, t.Any]:
     volumes = {
         volume["name"]: {"name": volume_name(service, volume["name"])}
         for volume in data["volumes"]
-        if "source" not in volume
+        if not {"source", "storage"} & set(volume)
     }
     if volumes:
         project["volumes"] = volumes
@@ -103,15 +104,27 @@ def _labels(data: dict[str, t.Any]) -> dict[str, str]:
     return labels
 
 
-def _volume_mounts(data: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+def storage_paths(site: Site, service: str) -> list[str]:
+    """Return where the machine has to have mounted the NAS before *service* may start."""
+    shares = {share.name: share.path for share in site.settings.storage}
+    wanted = [volume["storage"] for volume in site.services[service]["volumes"] if "storage" in volume]
+    unknown = [name for name in wanted if name not in shares]
+    if unknown:
+        raise ReferenceFault(f"there is no {unknown[0]} in pantheon_storage; known are {', '.join(sorted(shares))}")
+    return sorted({shares[name] for name in wanted})
+
+
+def _volume_mounts(site: Site, data: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    shares = {share.name: share.path for share in site.settings.storage}
     mounts = []
     for volume in data["volumes"]:
-        bind = "source" in volume
-        mount = {
-            "type": "bind" if bind else "volume",
-            "source": escape(volume["source"]) if bind else volume["name"],
-            "target": volume["path"],
-        }
+        mount: dict[str, t.Any] = {"type": "volume", "source": volume["name"], "target": volume["path"]}
+        if "source" in volume:
+            mount |= {"type": "bind", "source": escape(volume["source"])}
+        elif "storage" in volume:
+            # rslave: what the machine mounts anew after the NAS was away, the container sees too.
+            bind = {"propagation": "rslave", "create_host_path": False}
+            mount |= {"type": "bind", "source": escape(shares.get(volume["storage"], "")), "bind": bind}
         if volume["read_only"]:
             mount["read_only"] = True
         mounts.append(mount)

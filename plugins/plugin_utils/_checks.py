@@ -10,6 +10,7 @@ import typing as t
 from collections import defaultdict
 from collections.abc import Iterator
 
+from ansible_collections.pantheon.ai.plugins.plugin_utils._appliances import NAS_GROUP
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_compose import published
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
     EDGE_SERVICE,
@@ -41,6 +42,7 @@ def check_site(site: Site) -> list[Problem]:
         _secrets,
         _databases,
         _files,
+        _storage,
         _names,
         _backups,
         _ports,
@@ -434,6 +436,25 @@ def _files(site: Site) -> Iterator[Problem]:
                     derived,
                     f"use one of: {', '.join(sorted(DERIVED))}",
                     "names a function that does not exist",
+                )
+
+
+def _storage(site: Site) -> Iterator[Problem]:
+    known = [share.name for share in site.settings.storage]
+    for name, data in site.services.items():
+        for volume in data["volumes"]:
+            if "storage" not in volume or not placed(site, name):
+                continue
+            field = f"volumes.{volume['name']}.storage"
+            if volume["storage"] not in known:
+                remedy = f"use one of: {', '.join(sorted(known)) or 'none'}, or add it to pantheon_storage"
+                yield Problem(site.source(name), field, volume["storage"], remedy, "is not in pantheon_storage")
+            elif not site.groups.get(NAS_GROUP):
+                remedy = (
+                    f"put the NAS into the group {NAS_GROUP}, or leave {name} out with enabled: false in an override"
+                )
+                yield Problem(
+                    site.source(name), field, volume["storage"], remedy, "needs a NAS, and the inventory has none"
                 )
 
 

@@ -15,6 +15,7 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import (
     project_of,
     resolve,
     services_on,
+    storage_paths,
     to_compose,
     to_env,
     to_override,
@@ -47,6 +48,7 @@ class Stack(t.TypedDict):
     files: list[File]
     services: dict[str, dict[str, t.Any]]
     secret_names: list[str]
+    storage: list[str]
 
 
 def render_stacks(
@@ -76,6 +78,10 @@ def _stack(site: Site, name: str, host: str) -> Stack:
             _file(".env", dump_env(to_env(site, name, host)), mode="0600", sensitive=True),
             *(_mounted(site, name, host, entry) for entry in data["files"]),
         ]
+        storage = storage_paths(site, name)
+        if storage:
+            # The unit that starts the stack at boot reads it (role docker): it mounts these first, or tries again.
+            files.append(_file("storage", "".join(f"{path}\n" for path in storage)))
     except ReferenceFault as error:
         raise SiteError(
             [Problem(site.source(name), "references", None, "correct the reference", str(error))]
@@ -90,6 +96,7 @@ def _stack(site: Site, name: str, host: str) -> Stack:
         files=files,
         services={name: {"start_seconds": data["health"]["start_seconds"]}},
         secret_names=sorted({secret for file in files for secret in SECRET_PATTERN.findall(file["content"])}),
+        storage=storage,
     )
 
 

@@ -200,19 +200,20 @@ def lab() -> Lab:
 
 
 @pytest.fixture
-def changed_inventory(tmp_path: Path) -> Iterator[Callable[[str, dict[str, str]], Path]]:
-    """Makes a copy of the lab's inventory in which the environment of one service has more variables."""
+def changed_inventory(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Makes a copy of the lab's inventory in which the environment of one service has more variables, or more is different."""
     # The copy has the same name and the same ways to the keys and the certificate of the lab.
     folder = tmp_path / "inventories" / "lab"
     shutil.copytree(ROOT / "inventories" / "lab", folder)
     for shared in (".lab", "artifacts"):
         (tmp_path / shared).symlink_to(ROOT / shared)
 
-    def change(service: str, environment: dict[str, str]) -> Path:
+    def change(service: str, environment: dict[str, str], **more: Any) -> Path:
         override = folder / "catalog" / f"{service}.yml"
         override.parent.mkdir(exist_ok=True)
         content = (yaml.safe_load(override.read_text()) if override.is_file() else None) or {}
         content["environment"] = content.get("environment", {}) | environment
+        content |= more
         override.write_text(yaml.safe_dump(content))
         return folder
 

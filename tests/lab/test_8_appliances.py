@@ -12,7 +12,8 @@ import ssl
 import struct
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -241,6 +242,49 @@ def test_without_the_nas_the_platform_goes_on_and_its_return_needs_no_run(lab: L
     )
     lab.on(WRITER, "rm -f /models/test-8")
     assert lab.play("--skip-tags", "verify").changed() == {}
+
+
+def test_a_service_that_keeps_something_on_the_nas(lab: Lab, changed_inventory: Callable[..., Path]) -> None:
+    """Without the NAS it says so and what runs is left alone; with it, its container sees what the machines share."""
+    edge = "hephaestus"
+    volumes = [{"name": "media", "storage": "shared", "path": "/media"}]
+    inventory = changed_inventory("edge-proxy", {}, volumes=volumes)
+    before = lab.containers()
+    docker("stop", "--time", "5", PREFIX + "poseidon")
+    try:
+        without = lab.play("--tags", "edge-proxy", inventory=inventory)
+        assert set(without.troubled()) == {edge}, without.problems
+        assert "the storage /shared" in without.problems and "edge-proxy" in without.problems
+        assert lab.containers() == before, "a container was touched although its storage is away"
+    finally:
+        docker("start", PREFIX + "poseidon")
+    reads = "timeout 20 stat --file-system /shared"
+    lab.wait(lambda: all(lab.on(m, reads, check=False) for m in lab.machines), 180, "the NAS did not come back")
+
+    back = lab.play("--tags", "edge-proxy", inventory=inventory)
+    assert back.status == 0, back.problems
+    lab.on(WRITER, "echo seen > /shared/test-8")
+    container = lab.on(edge, "docker ps --quiet --filter label=ai.pantheon.service=edge-proxy").strip()
+    assert lab.on(edge, f"docker exec {container} cat /media/test-8").strip() == "seen"
+    lab.on(WRITER, "rm /shared/test-8")
+
+    # After a boot without the NAS the unit of the stack waits for it.
+    docker("stop", "--time", "5", PREFIX + "poseidon")
+    try:
+        lab.on(edge, "systemctl reboot", check=False)
+        lab.wait(lambda: lab.booted(edge), 180, "the machine did not boot")
+    finally:
+        docker("start", PREFIX + "poseidon")
+    lab.wait(lambda: lab.settled(set(before)), 300, "the service did not come back with the NAS")
+    container = lab.on(edge, "docker ps --quiet --filter label=ai.pantheon.service=edge-proxy").strip()
+    lab.on(WRITER, "echo again > /shared/test-8")
+    lab.wait(
+        lambda: lab.on(edge, f"timeout 20 docker exec {container} cat /media/test-8", check=False).strip() == "again",
+        120,
+        "the container does not see the storage",
+    )
+    lab.on(WRITER, "rm /shared/test-8")
+    assert lab.play("--tags", "edge-proxy").status == 0
 
 
 def test_facts_of_the_cards_decide_what_is_chosen(lab: Lab) -> None:

@@ -523,3 +523,23 @@ def test_models(workshop: Workshop) -> None:
 def test_settings_of_the_wrong_kind(workshop: Workshop, settings: dict[str, Any], field: str) -> None:
     workshop.settings.update(settings)
     assert field in [problem.field for problem in workshop.problems()]
+
+
+def test_storage_that_nobody_keeps(workshop: Workshop) -> None:
+    workshop.groups["truenas"] = ["poseidon"]
+    workshop.override("redis", {"volumes": [{"name": "media", "storage": "medai", "path": "/media"}]})
+    problem = only(workshop.problems())
+    assert (problem.field, problem.value) == ("volumes.media.storage", "medai")
+    assert "models, shared" in problem.remedy
+
+
+def test_storage_without_a_nas(workshop: Workshop) -> None:
+    workshop.override("redis", {"volumes": [{"name": "media", "storage": "shared", "path": "/media"}]})
+    problem = only(workshop.problems())
+    assert (problem.field, problem.message) == ("volumes.media.storage", "needs a NAS, and the inventory has none")
+
+
+def test_a_volume_is_a_directory_or_storage_and_not_both(workshop: Workshop) -> None:
+    volume = {"name": "media", "storage": "shared", "source": "/srv", "path": "/media"}
+    workshop.override("redis", {"volumes": [volume]})
+    assert [problem.field for problem in workshop.problems()] == ["volumes.0"]

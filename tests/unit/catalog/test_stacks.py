@@ -71,6 +71,7 @@ def test_a_stack(site: Site) -> None:
         "images": ["ghcr.io/berriai/litellm:v1.106.2"],
         "services": {"litellm": {"start_seconds": 120}},
         "secret_names": ["litellm_master_key", "open_webui_gateway_key", "redis_password", "verify_gateway_key"],
+        "storage": [],
     }
     assert [(file["path"], file["mode"], file["sensitive"]) for file in files] == [
         ("compose.yml", "0644", False),
@@ -215,6 +216,36 @@ def test_gpus(site: Site) -> None:
     assert rocm["image"] == "docker.io/ollama/ollama:0.32.15-rocm"
     assert stack_of(site, "hades", "ollama")["images"] == ["docker.io/ollama/ollama:0.32.15-rocm"]
     assert "deploy" not in to_override(site, "litellm", "kratos")["services"]["litellm"]
+
+
+def with_storage(workshop: Workshop, **volume: Any) -> Workshop:
+    """Let Redis keep something on the NAS."""
+    workshop.groups |= {"appliances": ["poseidon"], "truenas": ["poseidon"]}
+    workshop.hosts["poseidon"] = {"ansible_host": "10.1.0.2"}
+    workshop.override("redis", {"volumes": [{"name": "media", "storage": "shared", "path": "/media", **volume}]})
+    return workshop
+
+
+def test_storage_of_the_nas_reaches_the_container_also_after_it_was_away(workshop: Workshop) -> None:
+    site = with_storage(workshop, read_only=True).load()
+    project = to_compose(site, "redis")
+    assert {
+        "type": "bind",
+        "source": "/shared",
+        "target": "/media",
+        "read_only": True,
+        "bind": {"propagation": "rslave", "create_host_path": False},
+    } in project["services"]["redis"]["volumes"]
+    assert "media" not in project.get("volumes", {})
+
+
+def test_a_stack_with_storage_says_what_has_to_be_mounted(workshop: Workshop) -> None:
+    site = with_storage(workshop).load()
+    redis = stack_of(site, "erebus", "redis")
+    assert redis["storage"] == ["/shared"]
+    assert {file["path"]: file["content"] for file in redis["files"]}["storage"] == "/shared\n"
+    litellm = stack_of(site, "kratos", "litellm")
+    assert litellm["storage"] == [] and "storage" not in {file["path"] for file in litellm["files"]}
 
 
 def found(**facts: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,8 @@ class Engine:
         self.definitions: dict[str, list[str]] = {}  # services of a project, when they are not just its name
         self.named_volumes: dict[str, list[str]] = {}
         self.calls: list[list[str]] = []
+        self.mount: Callable[[], None] = lambda: None
+        self.answer = 0  # of the server behind a mount
         self.answers: list[tuple[int, str]] = []  # of the next calls of compose, in place of its work
         self.broken: dict[str, dict[str, Any]] = {}  # what a service looks like when it starts
         self.down = False
@@ -75,6 +77,13 @@ class Engine:
             status, output = self.answers.pop(0)
             if status:
                 return status, output
+        if command[0] == "systemd-escape":
+            return 0, command[-1].strip("/").replace("/", "-") + ".mount\n"
+        if command[:2] == ["systemctl", "start"]:
+            self.mount()
+            return 0, ""
+        if command[0] == "stat":
+            return self.answer, ""
         if command[0] == "systemctl":
             return self.systemctl(command)
         arguments = list(command[command.index("--project-name") + 1 :])
@@ -284,6 +293,67 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
+
+
+AUTOFS = "40 1 0:35 / /models rw,relatime shared:1 - autofs systemd-1 rw,fd=49\n"
+NAS = "41 40 0:60 / /models ro,nosuid shared:2 - fuse.pantheon-nfs nas:/mnt/tank/models rw,user_id=0\n"
+
+
+def mounts(machine: Machine, text: str) -> None:
+    (machine.fs / "proc/self").mkdir(parents=True, exist_ok=True)
+    (machine.fs / "proc/self/mountinfo").write_text(text)
+
+
+def test_containers_start_where_the_storage_is_mounted(machine: Machine) -> None:
+    mounts(machine, AUTOFS + NAS)
+    assert actions(machine.run(stack("litellm", storage=["/models"]))) == {"litellm": "created"}
+    assert not [call for call in machine.engine.calls if call[0] == "systemd-escape"]
+
+
+def test_storage_that_is_not_mounted_yet_is_mounted_first(machine: Machine) -> None:
+    mounts(machine, AUTOFS)
+    machine.engine.mount = lambda: mounts(machine, AUTOFS + NAS)
+    assert actions(machine.run(stack("litellm", storage=["/models"]))) == {"litellm": "created"}
+    assert ["systemctl", "start", "models.mount"] in machine.engine.calls
+
+
+def test_without_its_storage_a_stack_says_so_and_what_runs_is_left_alone(machine: Machine) -> None:
+    mounts(machine, AUTOFS + NAS)
+    machine.run(stack("litellm", storage=["/models"]), stack("redis"))
+    before = dict(machine.engine.boxes)
+    mounts(machine, AUTOFS)
+    changed = stack("litellm", config="two", storage=["/models"])
+    result = machine.run(changed, stack("redis"))
+    (failure,) = result["failures"]
+    assert (failure["stack"], failure["reason"]) == ("litellm", "the storage /models is not mounted on orpheus")
+    assert actions(result) == {"litellm": "none", "redis": "none"}
+    assert machine.engine.boxes == before
+    assert machine.ups().count("pantheon-litellm") == 1
+    # It is not forgotten: the next run goes on when the NAS is back.
+    mounts(machine, AUTOFS + NAS)
+    assert actions(machine.run(changed, stack("redis"))) == {"litellm": "recreated", "redis": "none"}
+
+
+def test_storage_that_does_not_answer_would_stop_docker(machine: Machine) -> None:
+    mounts(machine, AUTOFS + NAS)
+    machine.engine.answer = 124
+    result = machine.run(stack("litellm", storage=["/models"]))
+    assert result["failures"][0]["reason"] == "the storage /models does not answer on orpheus"
+    assert machine.ups() == []
+
+
+def test_a_stack_that_runs_needs_no_storage_for_a_run_without_a_change(machine: Machine) -> None:
+    mounts(machine, AUTOFS + NAS)
+    machine.run(stack("litellm", storage=["/models"]))
+    mounts(machine, AUTOFS)
+    result = machine.run(stack("litellm", storage=["/models"]))
+    assert (result["changed"], result["failures"]) == (False, [])
+
+
+def test_check_mode_mounts_nothing(machine: Machine) -> None:
+    mounts(machine, AUTOFS)
+    assert machine.run(stack("litellm", storage=["/models"]), check=True)["changed"] is True
+    assert not [call for call in machine.engine.calls if call[:2] == ["systemctl", "start"]]
 
 
 def without_health(result: dict[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def test_what_is_not_plainly_in_order_has_no_answer(monkeypatch: pytest.MonkeyPa
 
 def test_wrong_parameters_are_left_to_the_call_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = answering(monkeypatch, Outcome({}, idle=True))
-    assert look([{"module": "ollama_models", "parameters": {"modells": []}}]) == []
+    assert look([{"module": "ollama_models", "parameters": {"no_such_option": []}}]) == []
     assert asked == []
 
 
