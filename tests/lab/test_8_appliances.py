@@ -119,6 +119,18 @@ def test_addresses_lead_back_to_machines() -> None:
     assert dig("11.0.77.10.in-addr.arpa", "PTR") == [f"erebus.{DOMAIN}"]
 
 
+def test_the_router_knows_the_machines_as_reservations_and_aliases(lab: Lab) -> None:
+    hosts = yaml.safe_load((ROOT / "inventories/lab/hosts.yml").read_text())["all"]["children"]["machines"]["hosts"]
+    kept = router("dnsmasq/settings/get")["dnsmasq"]["hosts"].values()
+    found = {host["host"]: [key for key, entry in host["hwaddr"].items() if entry["selected"]] for host in kept}
+    assert found == {name: [host["pantheon_mac"]] for name, host in hosts.items()}
+    aliases = {
+        alias["name"]: alias["content"] for alias in router("firewall/alias/export")["aliases"]["alias"].values()
+    }
+    assert set(aliases["pantheon_machines"].split("\n")) == {host["ansible_host"] for host in hosts.values()}
+    assert set(aliases) >= {"pantheon_edge", "pantheon_edge_ports", "pantheon_nas"}
+
+
 def test_records_come_and_go_with_the_inventory_and_others_stay(lab: Lab, record_of_somebody_else: str) -> None:
     more = [
         {"name": f"six.{DOMAIN}", "type": "AAAA", "value": "fd00:77::6"},
