@@ -25,5 +25,5 @@ def test_ansible_runner_runs_the_whole_site(lab: Lab, tmp_path: Path) -> None:
     )
     assert result.rc == 0, (Path(result.config.artifact_dir) / "stdout").read_text()[-4000:]
     assert result.status == "successful"
-    assert set(result.stats["ok"]) == {*lab.machines, "localhost"}
+    assert set(result.stats["ok"]) == {*lab.machines, *lab.appliances, "localhost"}
     assert not result.stats["changed"], result.stats["changed"]
