@@ -743,18 +743,42 @@ def explain(output: str, project: str) -> t.Tuple[str, str]:
     return f"docker compose up failed: {said}", "Run `docker compose up` in its directory to see all of its output."
 
 
+def path_answers(path: str, seconds: float = ANSWER_SECONDS) -> bool:
+    """Return whether the file system at a path answers within its time.
+
+    A process that waits for a server that is gone cannot even be killed, so one that does is not waited for: it ends when
+    the server comes back.
+    """
+    child = subprocess.Popen(
+        ["stat", "--file-system", path],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + seconds
+    while child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if child.returncode is None:
+        child.kill()
+    return child.returncode == 0
+
+
 class Units:
     """The systemd units that bring stacks up again at boot.
 
     Args:
         root: the root of the file system; tests pass another.
         run: runs a command; tests pass a fake.
+        answers: says whether a path can be read; tests pass a fake.
     """
 
     TEMPLATE = "pantheon-stack@.service"
 
-    def __init__(self, root: str = "/", run: RunCommand = run_command) -> None:
-        self.root, self.run = root, run
+    def __init__(
+        self, root: str = "/", run: RunCommand = run_command, answers: t.Callable[[str], bool] = path_answers
+    ) -> None:
+        self.root, self.run, self.answers = root, run, answers
         etc = os.path.join(root, "etc/systemd/system")
         try:
             wants = [os.path.join(etc, name) for name in os.listdir(etc) if name.endswith(".wants")]
@@ -779,7 +803,7 @@ class Units:
     def lacking(self, path: str) -> str:
         """Return what keeps the storage at a path from being used, empty if nothing does; try to mount it first.
 
-        The path is only touched by a command with a time limit: a server that is gone stops whoever touches its mount.
+        The path is only touched by a process of its own: a server that is gone stops whoever touches its mount.
         """
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
         if path not in self._mounts():
@@ -790,8 +814,7 @@ class Units:
                 self.run(["systemctl", "start", unit.strip()], "/", environment, MOUNT_SECONDS)
         if path not in self._mounts():
             return "is not mounted"
-        status, _output = self.run(["stat", "--file-system", path], "/", environment, ANSWER_SECONDS)
-        return "does not answer" if status else ""
+        return "" if self.answers(path) else "does not answer"
 
     def _mounts(self) -> t.Set[str]:
         found = set()

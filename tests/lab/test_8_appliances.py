@@ -11,6 +11,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -281,10 +282,15 @@ def test_a_service_that_keeps_something_on_the_nas(lab: Lab, changed_inventory: 
     lab.on(WRITER, "rm /shared/test-8")
 
     # After a boot without the NAS the unit of the stack waits for it.
+    started = ("inspect", "--format", "{{.State.StartedAt}}", PREFIX + edge)
+    boot = docker(*started)
     docker("stop", "--time", "5", PREFIX + "poseidon")
     try:
         lab.on(edge, "systemctl reboot", check=False)
-        lab.wait(lambda: lab.booted(edge), 180, "the machine did not boot")
+        lab.wait(lambda: docker(*started) != boot and lab.booted(edge), 180, "the machine did not boot")
+        time.sleep(10)  # long enough for a container that would not wait
+        running = lab.on(edge, "docker ps --quiet --filter label=ai.pantheon.service=edge-proxy", check=False).strip()
+        assert not running, "the service runs without its storage"
     finally:
         docker("start", PREFIX + "poseidon")
     lab.wait(lambda: lab.settled(set(before)), 300, "the service did not come back with the NAS")

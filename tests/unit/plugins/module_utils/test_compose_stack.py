@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,6 +30,7 @@ from ansible_collections.pantheon.ai.plugins.module_utils._compose_stack import 
     explain,
     failure_text,
     parse_wanted,
+    path_answers,
     secrets_in,
     waves,
 )
@@ -61,7 +63,7 @@ class Engine:
         self.named_volumes: dict[str, list[str]] = {}
         self.calls: list[list[str]] = []
         self.mount: Callable[[], None] = lambda: None
-        self.answer = 0  # of the server behind a mount
+        self.server = True  # whether the one behind a mount answers
         self.answers: list[tuple[int, str]] = []  # of the next calls of compose, in place of its work
         self.broken: dict[str, dict[str, Any]] = {}  # what a service looks like when it starts
         self.down = False
@@ -82,8 +84,6 @@ class Engine:
         if command[:2] == ["systemctl", "start"]:
             self.mount()
             return 0, ""
-        if command[0] == "stat":
-            return self.answer, ""
         if command[0] == "systemctl":
             return self.systemctl(command)
         arguments = list(command[command.index("--project-name") + 1 :])
@@ -273,7 +273,7 @@ class Machine:
             settings,
             self.engine,
             Compose(run=self.engine.run),
-            Units(str(self.fs), self.engine.run),
+            Units(str(self.fs), self.engine.run, lambda _path: self.engine.server),
             Redactor(secrets.values()),
             self.clock,
             self.clock.sleep,
@@ -336,10 +336,22 @@ def test_without_its_storage_a_stack_says_so_and_what_runs_is_left_alone(machine
 
 def test_storage_that_does_not_answer_would_stop_docker(machine: Machine) -> None:
     mounts(machine, AUTOFS + NAS)
-    machine.engine.answer = 124
+    machine.engine.server = False
     result = machine.run(stack("litellm", storage=["/models"]))
     assert result["failures"][0]["reason"] == "the storage /models does not answer on orpheus"
     assert machine.ups() == []
+
+
+def test_a_path_answers_or_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert path_answers(str(tmp_path)) is True
+    assert path_answers(str(tmp_path / "missing")) is False
+    slow = tmp_path / "stat"
+    slow.write_text("#!/bin/sh\ntrap '' TERM\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    began = time.monotonic()
+    assert path_answers(str(tmp_path), 0.3) is False
+    assert time.monotonic() - began < 5
 
 
 def test_a_stack_that_runs_needs_no_storage_for_a_run_without_a_change(machine: Machine) -> None:
