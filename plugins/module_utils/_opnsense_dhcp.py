@@ -105,7 +105,7 @@ class Reservations(Engine):
 
     def item(self, entry: t.Dict[str, str], problems: t.List[str]) -> Item:
         """Return a wanted reservation as it is compared."""
-        raise NotImplementedError
+        raise NotImplementedError  # Dnsmasq and Kea each have their own
 
     def reuse(self, old: Item, new: Item) -> bool:
         return bool(set(old.value.split(",")) & set(new.value.split(",")) - {""})

@@ -198,19 +198,19 @@ class Engine:
 
     def make_store(self) -> Store:
         """Return how the entries are written."""
-        raise NotImplementedError
+        raise NotImplementedError  # every kind of entry and backend has its own
 
     def read(self) -> t.List[Item]:
         """Read all entries of the router."""
-        raise NotImplementedError
+        raise NotImplementedError  # every kind of entry and backend has its own
 
     def wanted(self, problems: t.List[str]) -> t.List[Item]:
         """Return the wanted entries; append what is wrong with them."""
-        raise NotImplementedError
+        raise NotImplementedError  # every kind of entry and backend has its own
 
     def enabled(self) -> bool:
         """Tell whether the server is enabled in the settings."""
-        raise NotImplementedError
+        raise NotImplementedError  # every kind of entry and backend has its own
 
     def purge(self, item: Item) -> bool:
         """Tell whether an entry of the owner that is not wanted may be deleted."""

@@ -109,7 +109,7 @@ class Controller:
 
     def actions(self) -> dict[str, Action]:
         """The actions of this release."""
-        raise NotImplementedError
+        raise NotImplementedError  # every controller has its own
 
     def fallback(self, name: str) -> Action | None:
         """What an unknown action does; None is a 404."""
@@ -511,7 +511,7 @@ class ServiceController(Controller):
 
     def enabled(self) -> bool:
         """Whether the configuration wants the service."""
-        raise NotImplementedError
+        raise NotImplementedError  # every controller has its own
 
     def status(self) -> Any:
         """running, stopped, disabled."""

@@ -38,19 +38,19 @@ class Resolver:
 
     def apply(self, unbound: Row, system: Mapping[str, str], interfaces: Mapping[str, Mapping[str, str]]) -> None:
         """Stop, and start with the saved configuration."""
-        raise NotImplementedError
+        raise NotImplementedError  # the built-in judge and the real Unbound each have their own
 
     def stop(self) -> None:
         """Stop."""
-        raise NotImplementedError
+        raise NotImplementedError  # the built-in judge and the real Unbound each have their own
 
     def running(self) -> bool:
         """Whether the server runs."""
-        raise NotImplementedError
+        raise NotImplementedError  # the built-in judge and the real Unbound each have their own
 
     def local_data(self) -> list[dict[str, str]] | None:
         """The records of the running server; None when it is down."""
-        raise NotImplementedError
+        raise NotImplementedError  # the built-in judge and the real Unbound each have their own
 
     def state(self) -> dict[str, Any]:
         """What the control interface shows."""

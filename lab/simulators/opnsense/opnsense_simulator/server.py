@@ -88,6 +88,7 @@ class Connection(socketserver.BaseRequestHandler):
                 return
         with contextlib.closing(stream), contextlib.suppress(OSError, Dropped):
             self.stream = stream
+            # With a buffer it is a reader; the stubs cannot tell.
             self.file: io.BufferedReader = stream.makefile("rb", buffering=65536)  # type: ignore[assignment]
             for count in range(1, REQUESTS_PER_CONNECTION + 1):
                 try:

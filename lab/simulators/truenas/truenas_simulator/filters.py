@@ -118,7 +118,7 @@ def validate_options(options: Row) -> None:
             )
         for position, part in zip(("first", "second"), select, strict=True):
             if not isinstance(part, str):
-                raise ValueError(f"{select}: {position} item must be a string.")  # noqa: TRY004
+                raise ValueError(f"{select}: {position} item must be a string.")  # noqa: TRY004 - the middleware raises this one
 
 
 def _lookup(row: Any, path: str) -> tuple[Any, str | None]:
@@ -179,7 +179,7 @@ def select_fields(row: Row, select: Sequence[Any]) -> Row:
                 current = current.get(key, _ABSENT)
                 keys.append(key)
             elif isinstance(current, (list, tuple)):
-                raise ValueError("Selecting by list index is not supported")  # noqa: TRY004
+                raise ValueError("Selecting by list index is not supported")  # noqa: TRY004 - the middleware raises this one
         if current is _ABSENT:
             continue
         if name is not None:

@@ -82,6 +82,7 @@ def error_data(error: BaseException) -> tuple[int, str, dict[str, Any]]:
     elif isinstance(error, ValidationErrors):
         code, message, extra = INVALID_PARAMS, "Invalid params", list(error)
     elif isinstance(error, CallError):
+        # Whatever a method gives as extra goes out as it is.
         number, extra = error.errno, error.extra  # type: ignore[assignment]
     elif isinstance(error, IndexError):
         reason = repr(error)
@@ -183,9 +184,9 @@ class Connection:
             raise _TooLong(WSCloseCode.MESSAGE_TOO_BIG, "Max message length is 64 kB")
         message = ejson.loads(data)
         if isinstance(message, list):
-            raise ValueError("Batch messages are not supported at this time")  # noqa: TRY004
+            raise ValueError("Batch messages are not supported at this time")  # noqa: TRY004 - becomes -32700, as a broken message does
         if not isinstance(message, dict):
-            raise ValueError("Invalid Message Format")  # noqa: TRY004
+            raise ValueError("Invalid Message Format")  # noqa: TRY004 - becomes -32700, as a broken message does
         if message.get("method") not in LARGE_METHODS and size > LIMIT:
             raise _TooLong(WSCloseCode.MESSAGE_TOO_BIG, "Max message length is 64 kB")
         return message

@@ -39,7 +39,7 @@ class Type:
 
     def check(self, value: Any, where: Location, problems: Problems) -> Any:
         """Note what is wrong with the value and return it."""
-        raise NotImplementedError
+        raise NotImplementedError  # every kind has its own
 
     def members(self) -> list[Type]:
         """Return the alternatives, each of which names itself in the location of a problem."""

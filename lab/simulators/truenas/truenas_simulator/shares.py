@@ -103,8 +103,7 @@ async def resolve(nas: Nas, hosts: list[str]) -> dict[str, str | None]:
 
 
 def _check_unique(schema: str, name: str, values: list[str], errors: ValidationErrors) -> None:
-    seen: set[str] = set()
-    twice = [value for value in values if value in seen or seen.add(value)]  # type: ignore[func-returns-value]
+    twice = [value for position, value in enumerate(values) if value in values[:position]]
     if twice:
         errors.add(f"{schema}.{name}", f"Entries must be unique, the following are not: {', '.join(twice)}")
 
