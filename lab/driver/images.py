@@ -35,7 +35,7 @@ class Recipe:
     """One entry of lab/images/images.yml."""
 
     name: str
-    service: str | None
+    services: tuple[str, ...]
     base: str
     context: Path
     extra: tuple[Path, ...]
@@ -86,9 +86,15 @@ def parse_recipes(document: Mapping[str, Any], root: Path, source: str = "lab/im
             if not path.exists():
                 raise LabError(f"{source}: {path} of {name} does not exist", "Correct the path.")
         recipes.append(
-            Recipe(name, entry.get("service"), base, paths[0], tuple(paths[1:]), bool(entry.get("stand_in")))
+            Recipe(name, _services(entry), base, paths[0], tuple(paths[1:]), bool(entry.get("stand_in")))
         )
     return recipes
+
+
+def _services(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the catalog services of an entry: one, several, or none for a layer that others build on."""
+    service = entry.get("service") or []
+    return (service,) if isinstance(service, str) else tuple(service)
 
 
 def load_recipes(paths: Paths) -> list[Recipe]:
@@ -96,7 +102,7 @@ def load_recipes(paths: Paths) -> list[Recipe]:
     source = paths.images / "images.yml"
     script = "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)"
     document = json.loads(process.output([paths.program("python"), "-c", script, str(source)]))
-    anchor = Recipe("anchor", None, "debian:trixie", paths.images / "anchor", (), False)
+    anchor = Recipe("anchor", (), "debian:trixie", paths.images / "anchor", (), False)
     return [anchor, *parse_recipes(document, paths.root)]
 
 
@@ -135,7 +141,7 @@ def plan(recipes: Sequence[Recipe], bases: Mapping[str, str]) -> list[Wanted]:
 
 def variables(wanted: Iterable[Wanted]) -> str:
     """Return the file of variables that tells the inventory of the lab which images it uses."""
-    references = {item.recipe.service: item.reference for item in wanted if item.recipe.service}
+    references = {service: item.reference for item in wanted for service in item.recipe.services}
     anchor = next(item.reference for item in wanted if item.recipe.name == "anchor")
     lines = [
         "---",

@@ -27,20 +27,25 @@ options:
         the machines whose owner says that they have graphics cards, V(machines_with_gpu_setup) those of them whose drivers the platform
         looks after, V(gateway_models) the gateway's configuration.
       - V(dns_records), V(dhcp_reservations) and V(firewall_aliases) are what the router should hold, V(pool), V(nas_datasets) and V(nas_shares)
-        what the NAS should, as the modules for them take it. V(mounts) is what the host that asks mounts of the NAS, V(mounts_to_do) the
-        machines whose mounts were not seen in order by the call of M(pantheon.ai.machine_state) in this run.
+        what the NAS should, as the modules for them take it. V(firewall) is the host's table of nftables, V(machines_by_tier) where each
+        tier has something to run. V(mounts) is what the host that asks mounts of the NAS, V(mounts_to_do) the
+        machines whose mounts were not seen in order by the call of M(pantheon.ai.machine_state) in this run,
+        V(database_cluster_to_do) the machines of the PostgreSQL cluster, unless it was seen in order there.
       - V(secrets) is the specification of the secrets, V(files) the rendered files of the host that asks, with placeholders instead of secrets.
     type: list
     elements: str
     required: true
     choices:
+      - database_cluster_to_do
       - databases
       - dhcp_reservations
       - dns
       - dns_records
       - files
+      - firewall
       - firewall_aliases
       - gateway_models
+      - machines_by_tier
       - machines_with_gpu
       - machines_with_gpu_setup
       - models
@@ -92,9 +97,11 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils import _catalog as cat
 from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
     STORAGE_DEFAULTS,
     answer,
+    cluster_to_do,
     looks_of,
     storage_key,
 )
+from ansible_collections.pantheon.ai.plugins.plugin_utils._firewall import firewall
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site, load_site
 from ansible_collections.pantheon.ai.plugins.plugin_utils._stacks import render_stacks
 
@@ -108,8 +115,10 @@ class LookupModule(LookupBase):
         variables = variables or {}
         site = load_site(variables, self._loader)
         host = str(variables.get("inventory_hostname", ""))
+        of_this_run = {"database_cluster_to_do": cluster_to_do, "mounts_to_do": _mounts_to_do}
         return [
-            _mounts_to_do(site, variables) if term == "mounts_to_do" else _view(site, str(term), host) for term in terms
+            of_this_run[term](site, variables) if term in of_this_run else _view(site, str(term), host)
+            for term in terms
         ]
 
 
@@ -134,6 +143,7 @@ def _view(site: Site, term: str, host: str) -> Any:
         "databases": lambda: catalog.to_databases(site),
         "dhcp_reservations": lambda: appliances.dhcp_reservations(site),
         "dns_records": lambda: appliances.dns_records(site),
+        "firewall": lambda: firewall(site, host) if host in site.machines else "",
         "firewall_aliases": lambda: appliances.firewall_aliases(site),
         "mounts": lambda: appliances.mounts_of(site, host),
         "nas_datasets": lambda: appliances.nas_datasets(site),
@@ -145,6 +155,9 @@ def _view(site: Site, term: str, host: str) -> Any:
             for stack in render_stacks(site, host)
         },
         "gateway_models": lambda: catalog.gateway_models(site),
+        "machines_by_tier": lambda: {
+            tier: [name for name in site.machines if catalog.services_on(site, name, [tier])] for tier in catalog.TIERS
+        },
         "machines_with_gpu": lambda: [
             name for name, one in site.machines.items() if one.gpu_options.declared != "none"
         ],

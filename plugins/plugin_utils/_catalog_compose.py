@@ -13,7 +13,9 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
     SECRET_PLACEHOLDER,
     ReferenceFault,
     is_ip,
+    local_names,
     networks_of,
+    on_machine,
     published_port,
     resolve,
 )
@@ -73,6 +75,12 @@ def to_compose(site: Site, service: str) -> dict[str, t.Any]:
         container["command"] = [escape(resolve(site, service, part)) for part in data["command"]]
     if networks:
         container["networks"] = {network: {} for network in networks}
+    if on_machine(site, service):
+        container["network_mode"] = "host"
+    local = local_names(site, service)
+    if local:
+        # The address at which the containers of a machine reach the machine itself.
+        container["extra_hosts"] = [f"{name}:host-gateway" for name in local]
     mounts = [*_volume_mounts(site, data), *_file_mounts(data)]
     if mounts:
         container["volumes"] = mounts
@@ -182,14 +190,23 @@ def to_override(site: Site, service: str, host: str) -> dict[str, t.Any]:
 
 
 def published(site: Site, service: str) -> list[tuple[str, dict[str, t.Any]]]:
-    """Return the endpoints that are published on the machine.
+    """Return the endpoints that are published on the machine; what uses its network listens there by itself.
 
     On overlay networks these are what people or the machine itself reach (public, node); on host networks all of them.
     """
     endpoints = sorted(site.services[service]["endpoints"].items())
+    if on_machine(site, service):
+        return []
     if site.settings.network == "host":
         return endpoints
     return [(name, endpoint) for name, endpoint in endpoints if endpoint["scope"] in ("public", "node")]
+
+
+def listening(site: Site, service: str) -> list[tuple[str, dict[str, t.Any]]]:
+    """Return the endpoints that take a port of the machine: published ones, and all of what uses its network."""
+    if on_machine(site, service):
+        return sorted(site.services[service]["endpoints"].items())
+    return published(site, service)
 
 
 def _port(site: Site, host: str, endpoint: dict[str, t.Any]) -> dict[str, t.Any]:

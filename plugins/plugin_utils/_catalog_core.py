@@ -21,6 +21,7 @@ TIERS = ("data", "compute", "tools", "edge", "observability")
 #: A reference in a string of the catalog: ${address:redis.redis}. The argument must start with a letter, so that a
 #: shell's ${name:-default} in a template is left alone.
 REFERENCE = re.compile(r"\$\{([a-z]+):([A-Za-z][A-Za-z0-9_.-]*)\}")
+MACHINES_REFERENCE = re.compile(r"\$\{machines:([a-z][a-z0-9_]*)\}")
 REFERENCE_KINDS = ("address", "host", "port", "secret", "setting", "machine")
 
 SECRET_PLACEHOLDER = "@@secret:{}@@"
@@ -35,9 +36,17 @@ class ReferenceFault(ValueError):
     """A reference that cannot be resolved; the text says why."""
 
 
-def placed(site: Site, service: str) -> list[str]:
-    """Return the machines that run *service*, in the order of the inventory."""
+def placed(site: Site, service: str, _asking: tuple[str, ...] = ()) -> list[str]:
+    """Return the machines that run *service*, in the order of the inventory.
+
+    With the mode beside these are the machines of the services that require it.
+    """
     placement = site.services[service]["placement"]
+    if placement["mode"] == "beside":
+        asking = (*_asking, service)  # a circle of requirements is said by check_site, which has to get that far
+        users = [name for name, data in site.services.items() if service in data["requires"] and name not in asking]
+        wanted = {host for name in users for host in placed(site, name, asking)}
+        return [host for host in site.machines if host in wanted]
     hosts = site.groups.get(placement["group"], [])
     return hosts[:1] if placement["mode"] == "one" else list(hosts)
 
@@ -57,15 +66,32 @@ def published_port(endpoint: dict[str, t.Any]) -> int:
     return int(endpoint.get("published", endpoint["port"]))
 
 
-def address_of(site: Site, service: str, endpoint: str, host: str | None = None, seen_from: str | None = None) -> str:
+def on_machine(site: Site, service: str) -> bool:
+    """Say whether *service* uses the network of its machine instead of the networks between services."""
+    return bool(site.services[service]["network"] == "machine")
+
+
+def address_of(
+    site: Site,
+    service: str,
+    endpoint: str,
+    host: str | None = None,
+    seen_from: str | None = None,
+    caller: str | None = None,
+) -> str:
     """Return ``name:port`` at which other services reach *endpoint* of *service*; nothing else composes one.
 
     *host* asks for the instance on that machine; without it, the name stands for all instances. *seen_from* is the
     machine of the caller: on host networks, which have no shared names, its own instance is preferred, else the first.
+    *caller* is the service that asks: an endpoint that only its own machine reaches is 127.0.0.1 for what uses the network
+    of the machine too, and for containers a name that :func:`local_names` makes known to them.
     Raises KeyError for an unknown service or endpoint, :class:`ReferenceFault` for a service that runs nowhere.
     """
     data = site.services[service]["endpoints"][endpoint]
-    if site.settings.network == "overlay":
+    if on_machine(site, service) and data["scope"] == "node":
+        here = caller is not None and on_machine(site, caller)
+        return f"{'127.0.0.1' if here else service}:{published_port(data)}"
+    if site.settings.network == "overlay" and not on_machine(site, service):
         return f"{service}-{host}:{data['port']}" if host else f"{service}:{data['port']}"
     if host is None:
         hosts = placed(site, service)
@@ -81,15 +107,47 @@ def networks_of(site: Site, service: str) -> list[str]:
 
     With host networks there are none.
     """
-    if site.settings.network != "overlay":
+    if site.settings.network != "overlay" or on_machine(site, service):
         return []
     data = site.services[service]
-    segments = {_segment(site, name) for name in data["requires"] if name in site.services}
+    segments = {
+        _segment(site, name) for name in data["requires"] if name in site.services and not on_machine(site, name)
+    }
     if any(service in other["requires"] for other in site.services.values()):
         segments.add(SEGMENT_OF_TIER.get(data["tier"]))
     if "route" in data or service == EDGE_SERVICE:
         segments.add("edge")
     return [NETWORK_PREFIX + segment for segment in SEGMENTS if segment in segments]
+
+
+def local_names(site: Site, service: str) -> list[str]:
+    """Return the services that containers of *service* reach on their own machine, by the name of the service."""
+    if on_machine(site, service):
+        return []
+    return [
+        name
+        for name in sorted(site.services[service]["requires"])
+        if name in site.services
+        and on_machine(site, name)
+        and any(endpoint["scope"] == "node" for endpoint in site.services[name]["endpoints"].values())
+    ]
+
+
+def expand_names(site: Site, service: str, names: t.Iterable[str]) -> list[str]:
+    """Return the names of a certificate: references resolved, ${machines:GROUP} as names and addresses of the group."""
+    result: dict[str, None] = {}
+    for name in names:
+        match = MACHINES_REFERENCE.fullmatch(name)
+        if match is None:
+            result[resolve(site, service, name)] = None
+            continue
+        hosts = site.groups.get(match[1])
+        if hosts is None:
+            raise ReferenceFault(f"there is no group {match[1]} in the inventory")
+        for host in hosts:
+            result[host] = None
+            result[site.machines[host].address] = None
+    return list(result)
 
 
 def _segment(site: Site, service: str) -> str | None:
@@ -152,7 +210,7 @@ def secrets_of(site: Site) -> dict[str, dict[str, t.Any]]:
         for secret in data["secrets"]:
             spec = {key: value for key, value in secret.items() if key not in ("name", "env")}
             if "names" in spec:
-                spec["names"] = [resolve(site, service, name) for name in spec["names"]]
+                spec["names"] = expand_names(site, service, spec["names"])
             result.setdefault(secret["name"], spec)
     return dict(sorted(result.items()))
 
@@ -198,7 +256,7 @@ def _resolve_one(site: Site, service: str, kind: str, argument: str, host: str |
         if endpoint not in endpoints:
             known = ", ".join(sorted(endpoints)) or "none"
             raise ReferenceFault(f"{other} has no endpoint {endpoint}; known are {known}")
-        address = address_of(site, other, endpoint, seen_from=host)
+        address = address_of(site, other, endpoint, seen_from=host, caller=service)
         name, _colon, port = address.rpartition(":")
         return {"address": address, "host": name, "port": port}[kind]
     raise ReferenceFault(f"there is no reference of the kind {kind}; known are {', '.join(REFERENCE_KINDS)}")

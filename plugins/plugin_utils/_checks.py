@@ -11,14 +11,16 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from ansible_collections.pantheon.ai.plugins.plugin_utils._appliances import NAS_GROUP
-from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_compose import published
+from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_compose import listening
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
     EDGE_SERVICE,
+    MACHINES_REFERENCE,
     OLLAMA_SERVICE,
     REFERENCE,
     ReferenceFault,
     is_ip,
     models_of,
+    on_machine,
     placed,
     published_port,
     resolve,
@@ -91,7 +93,8 @@ def _groups(site: Site) -> Iterator[Problem]:
         return  # said already; every group would be empty, too
     wanted: dict[str, list[str]] = defaultdict(list)
     for name, data in site.services.items():
-        wanted.setdefault(data["placement"]["group"], []).append(name)
+        if "group" in data["placement"]:
+            wanted.setdefault(data["placement"]["group"], []).append(name)
         wanted.setdefault(data["tier"], [])
     for group, services in sorted(wanted.items()):
         hosts = site.groups.get(group)
@@ -121,9 +124,10 @@ def _groups(site: Site) -> Iterator[Problem]:
                     "the host is not a machine of the platform",
                 )
 
-    # The play of a tier runs on the hosts of the tier's group: what is outside of it would silently not be deployed.
+    # The play of a tier runs on the hosts of the tier's group: what is outside of it would silently not be deployed. Beside
+    # what requires it a service is deployed wherever that is.
     for name, data in site.services.items():
-        for host in placed(site, name):
+        for host in placed(site, name) if data["placement"]["mode"] != "beside" else []:
             if host in site.machines and host not in site.groups.get(data["tier"], []):
                 yield Problem(
                     _inventory(site),
@@ -158,7 +162,7 @@ def _dependencies(site: Site) -> Iterator[Problem]:
                     site.source(name),
                     "requires",
                     other,
-                    f"put a machine into the group {site.services[other]['placement']['group']}",
+                    f"put a machine into the group {site.services[other]['placement'].get('group', 'of what requires it')}",
                     "names a service that runs on no machine",
                 )
     for cycle in _cycles(site):
@@ -252,7 +256,8 @@ def _texts(site: Site, name: str) -> Iterator[tuple[str, str, str | None]]:
         yield f"environment.{key}", text, host
     for secret in data["secrets"]:
         for text in secret.get("names", []):
-            yield f"secrets.{secret['name']}.names", text, None
+            if MACHINES_REFERENCE.fullmatch(text) is None:
+                yield f"secrets.{secret['name']}.names", text, None
     for entry in data["files"]:
         text = site.templates.get(entry.get("template", "")) or ""
         if text:
@@ -301,7 +306,7 @@ def _references(site: Site) -> Iterator[Problem]:
                         f"add {other} to requires",
                         "names a service that is not required, and so may be in another network",
                     )
-                elif site.services[other]["endpoints"][endpoint]["scope"] == "node":
+                elif site.services[other]["endpoints"][endpoint]["scope"] == "node" and not on_machine(site, other):
                     yield Problem(
                         site.source(name),
                         field,
@@ -349,6 +354,16 @@ def _secrets(site: Site) -> Iterator[Problem]:
                         "rename one of them",
                         f"is also a value of the secret {owner[1]} of {owner[0]}",
                     )
+            for text in secret.get("names", []):
+                match = MACHINES_REFERENCE.fullmatch(text)
+                if match and match[1] not in site.groups and placed(site, name):
+                    yield Problem(
+                        site.source(name),
+                        f"secrets.{secret['name']}.names",
+                        text,
+                        f"add the group {match[1]} to the inventory",
+                        "names a group that the inventory does not have",
+                    )
             if secret["kind"] == "certificate" and kinds.get(secret["ca"]) != "ca":
                 yield Problem(
                     site.source(name),
@@ -379,13 +394,25 @@ def _secrets(site: Site) -> Iterator[Problem]:
                 )
 
 
+def _all_requirements(site: Site, service: str) -> set[str]:
+    """Return what *service* requires, and what that requires in turn."""
+    found: set[str] = set()
+    waiting = list(site.services[service]["requires"])
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += site.services.get(name, {}).get("requires", [])
+    return found
+
+
 def _databases(site: Site) -> Iterator[Problem]:
     owners: dict[tuple[str, str], str] = {}
     users: dict[tuple[str, str], tuple[str, str]] = {}
     for name, data in site.services.items():
         for entry in data["databases"]:
             field = f"databases.{entry['name']}"
-            if entry["service"] not in data["requires"]:
+            if entry["service"] not in _all_requirements(site, name):
                 yield Problem(
                     site.source(name),
                     field,
@@ -525,7 +552,7 @@ def _ports(site: Site) -> Iterator[Problem]:
     taken: dict[tuple[str, str, int], list[tuple[str, str, str]]] = defaultdict(list)
     unnamed: set[str] = set()
     for name in site.services:
-        ports = published(site, name)
+        ports = listening(site, name)
         for host in placed(site, name) if ports else []:
             if host not in site.machines:
                 continue
@@ -535,14 +562,16 @@ def _ports(site: Site) -> Iterator[Problem]:
                 address = "127.0.0.1" if spec["scope"] == "node" else machine.address
                 if not is_ip(address):
                     address = "*"
-                    if site.settings.network == "host" and host not in unnamed:
+                    machine_only = on_machine(site, name)
+                    if (site.settings.network == "host" or machine_only) and host not in unnamed:
                         unnamed.add(host)
                         yield Problem(
                             _inventory(site),
                             f"{host}.pantheon_address",
                             machine.address,
                             f"set pantheon_address of {host} to the IP address on which it serves the others",
-                            "is no IP address, so ports cannot be bound to it alone (pantheon_network is host)",
+                            "is no IP address, so ports cannot be bound to it alone "
+                            + (f"({name} uses the network of its machine)" if machine_only else "(pantheon_network is host)"),
                         )
                 rivals = taken[(host, protocol, published_port(spec))]
                 for other, other_endpoint, other_address in rivals:

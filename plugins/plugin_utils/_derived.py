@@ -14,11 +14,14 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._edge import to_traefi
 from ansible_collections.pantheon.ai.plugins.plugin_utils._gateway import gateway_keys, gateway_models
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
 
-DERIVED: dict[str, t.Callable[[Site], dict[str, t.Any]]] = {
-    "gateway_keys": gateway_keys,
-    "gateway_models": gateway_models,
-    "traefik_dynamic": to_traefik_dynamic,
-    "traefik_static": to_traefik_static,
+#: What a function returns for a machine: data, or the text of a file that is neither YAML nor JSON.
+Content = t.Union[dict[str, t.Any], str]
+
+DERIVED: dict[str, t.Callable[[Site, str], Content]] = {
+    "gateway_keys": lambda site, _host: gateway_keys(site),
+    "gateway_models": lambda site, _host: gateway_models(site),
+    "traefik_dynamic": lambda site, _host: to_traefik_dynamic(site),
+    "traefik_static": lambda site, _host: to_traefik_static(site),
 }
 
 HEADER = "# Managed by Pantheon: changes here are overwritten.\n"

@@ -9,6 +9,7 @@ Pure functions over PEM text: nothing here reads or writes a file, and the time 
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +76,9 @@ def create_ca(name: str, moment: datetime.datetime | None = None) -> Pair:
 
 
 def issue(ca: Pair, names: Sequence[str], moment: datetime.datetime | None = None) -> Pair:
-    """Issue a server certificate for the DNS names (the first is the common name); the authority follows it as the chain.
+    """Issue a certificate for DNS names and addresses (the first is the common name); the authority follows it as the chain.
+
+    It serves both ends of a connection: databases that talk to each other are client and server with the same one.
 
     Raises PkiError when the authority's PEM text cannot be read, or its key and certificate do not belong together.
     """
@@ -99,8 +102,8 @@ def issue(ca: Pair, names: Sequence[str], moment: datetime.datetime | None = Non
         .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
@@ -149,12 +152,20 @@ def days_left(pem: str, moment: datetime.datetime | None = None) -> int:
 
 
 def certificate_names(pem: str) -> list[str]:
-    """Return the DNS names of the first certificate in the PEM text, sorted."""
+    """Return the DNS names and addresses of the first certificate in the PEM text, sorted."""
     try:
         extension = _load_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return []
-    return sorted(extension.value.get_values_for_type(x509.DNSName))
+    addresses = [str(address) for address in extension.value.get_values_for_type(x509.IPAddress)]
+    return sorted([*extension.value.get_values_for_type(x509.DNSName), *addresses])
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _key_usage(signs_certificates: bool) -> x509.KeyUsage:

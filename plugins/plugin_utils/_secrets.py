@@ -223,8 +223,10 @@ def generate(spec: Mapping[str, Any], choose: Callable[[str], str] = random.choi
 
 
 def certificate_authorities(specification: Mapping[str, Mapping[str, Any]], values: Mapping[str, str]) -> str:
-    """Return the certificates of all own authorities as one PEM text: what a client has to trust."""
-    names = sorted(name for name, spec in specification.items() if spec.get("kind") == "ca")
+    """Return the certificates of the own authorities as one PEM text: what a person's browser or program has to trust."""
+    names = sorted(
+        name for name, spec in specification.items() if spec.get("kind") == "ca" and not spec.get("internal")
+    )
     return "".join(values[f"{name}_certificate"] for name in names if f"{name}_certificate" in values)
 
 

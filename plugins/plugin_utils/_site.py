@@ -113,6 +113,7 @@ class Settings:
     pool: str = "tank"
     storage: tuple[Share, ...] = ()
     gpu_attach: bool = True
+    postgresql: dict[str, t.Any] = field(default_factory=dict)
 
 
 class Machines(Mapping[str, Machine]):
@@ -319,6 +320,7 @@ def _settings(
         pool=reader.get("pantheon_pool", str, "tank"),
         gpu_attach=reader.get("pantheon_gpu_attach", bool, True),
         storage=tuple(storage),
+        postgresql=reader.get("pantheon_postgresql", dict, {}),
     )
     return settings, reader.problems
 

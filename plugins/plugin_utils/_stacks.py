@@ -114,7 +114,8 @@ def _file(path: str, content: str, mode: str = "0644", uid: int = 0, gid: int = 
 def _mounted(site: Site, name: str, host: str, entry: dict[str, t.Any]) -> File:
     path = f"files{entry['path']}"
     if "derived" in entry:
-        content = dump(DERIVED[entry["derived"]](site), path)
+        derived = DERIVED[entry["derived"]](site, host)
+        content = derived if isinstance(derived, str) else dump(derived, path)
     elif "secret" in entry:
         content = SECRET_PLACEHOLDER.format(entry["secret"])
     else:

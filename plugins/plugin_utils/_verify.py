@@ -162,12 +162,17 @@ def make_plan(
         admin_email=site.settings.admin_email,
         admin_secret=_secret_for(site, INTERFACE, "WEBUI_ADMIN_PASSWORD"),
         key_secret=_gateway_key(site),
-        ca_secrets=tuple(f"{name}_certificate" for name, spec in specification.items() if spec.get("kind") == "ca"),
+        ca_secrets=tuple(f"{name}_certificate" for name, spec in specification.items() if _trusted(spec)),
         hosts=tuple(Host(name, site.machines[name].address, connections.get(name, 22)) for name in machines),
         ports=tuple(_ports(site, name, name in controllers) for name in machines),
         probes={name: probes for name in machines if (probes := tuple(segment_probes(site, name)))},
         urls={service: f"https://{names[0]}{suffix}" for service, names in hosts_of.items() if edges and names},
     )
+
+
+def _trusted(spec: Mapping[str, Any]) -> bool:
+    """Say whether a secret is an authority that people trust."""
+    return spec.get("kind") == "ca" and not spec.get("internal")
 
 
 def segment_probes(site: Site, host: str) -> list[Probe]:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, Pantheon contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a machine looks like after the role machine: both of its parts in one call."""
+"""What a machine looks like after the role machine: all of its parts in one call."""
 
 from __future__ import annotations
 

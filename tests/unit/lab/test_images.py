@@ -79,7 +79,7 @@ def test_the_tar_is_the_same_for_the_same_files_and_keeps_the_right_to_execute(c
 
 
 def recipe(name: str, context: Path, base: str = "debian:trixie", service: str | None = None) -> Recipe:
-    return Recipe(name, service, base, context, (), False)
+    return Recipe(name, (service,) if service else (), base, context, (), False)
 
 
 def test_a_changed_base_changes_what_is_built_on_it_and_nothing_else(context: Path) -> None:
@@ -124,10 +124,12 @@ def test_recipes_are_read_in_their_order(context: Path, tmp_path: Path) -> None:
             "name": "gateway", "service": "litellm", "base": "image:python", "context": "lab/images/demo",
             "extra": ["lab"], "stand_in": True,
         },
+        {"name": "cache", "service": ["cache", "sentinel"], "base": "debian:trixie", "context": "lab/images/demo"},
     ]  # fmt: skip
-    python, gateway = parse_recipes({"images": entries}, tmp_path)
-    assert (python.needs, python.service, python.stand_in) == (None, None, False)
-    assert (gateway.needs, gateway.service, gateway.stand_in) == ("python", "litellm", True)
+    python, gateway, cache = parse_recipes({"images": entries}, tmp_path)
+    assert (python.needs, python.services, python.stand_in) == (None, (), False)
+    assert (gateway.needs, gateway.services, gateway.stand_in) == ("python", ("litellm",), True)
+    assert cache.services == ("cache", "sentinel"), "one image for both"
     assert gateway.extra == (tmp_path / "lab",)
 
 

@@ -119,3 +119,15 @@ def test_a_missing_library_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPa
     ):
         with pytest.raises(AnsibleError, match="python3 -m pip install cryptography"):
             call()
+
+
+def test_a_certificate_for_addresses_serves_both_ends(tmp_path: Path) -> None:
+    authority = _pki.create_ca("Test")
+    names = ["erebus", "10.1.0.11", "fd00::11"]
+    pair = _pki.issue(authority, names)
+    assert handshake(pair, authority.certificate, "10.1.0.11", tmp_path).startswith("TLS")
+    assert _pki.certificate_names(pair.certificate) == sorted(names)
+    assert _pki.renewal_reason(pair, authority, names) is None
+    assert _pki.renewal_reason(pair, authority, [*names, "10.1.0.12"]) == "the names changed"
+    usage = _pki._load_certificate(pair.certificate).extensions.get_extension_for_class(_pki.x509.ExtendedKeyUsage).value
+    assert {usage_._name for usage_ in usage} == {"serverAuth", "clientAuth"}
