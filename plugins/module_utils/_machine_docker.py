@@ -250,7 +250,8 @@ def swarm_facts(
     networks = {
         network["Name"]: {
             "id": network["Id"],
-            "subnet": next((pool.get("Subnet", "") for pool in (network.get("IPAM") or {}).get("Config") or []), ""),
+            "subnet": _pool(network).get("Subnet", ""),
+            "range": _pool(network).get("IPRange", ""),
             "encrypted": "encrypted" in (network.get("Options") or {}),
             "attachable": bool(network.get("Attachable")),
             "addresses": _addresses(api, network["Id"]),
@@ -276,6 +277,11 @@ def swarm_facts(
         # A manager without a majority answers questions about itself only.
         swarm["error"] = swarm["error"] or str(error)
     return networks
+
+
+def _pool(network: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the first pool of addresses of a network."""
+    return next(iter((network.get("IPAM") or {}).get("Config") or []), {})
 
 
 def _addresses(api: Api, network_id: str) -> dict[str, str]:

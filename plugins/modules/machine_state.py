@@ -480,10 +480,11 @@ networks:
   sample:
     pantheon-data:
       id: k2v0
-      subnet: 10.90.8.0/22
+      subnet: 10.90.32.0/20
+      range: 10.90.32.0/21
       encrypted: true
       attachable: true
-      addresses: {redis: 10.90.8.9}
+      addresses: {redis: 10.90.40.9}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -12,6 +12,7 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils import _gpu
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
     SECRET_PLACEHOLDER,
     ReferenceFault,
+    container_addresses,
     is_ip,
     local_names,
     networks_of,
@@ -161,7 +162,13 @@ def to_override(site: Site, service: str, host: str) -> dict[str, t.Any]:
     container: dict[str, t.Any] = {"labels": {"ai.pantheon.config": CONFIG_HASH}}
     networks = networks_of(site, service)
     if networks:
-        container["networks"] = {network: {"aliases": [service, f"{service}-{host}"]} for network in networks}
+        container["networks"] = {
+            network: {
+                "aliases": [service, f"{service}-{host}"],
+                "ipv4_address": container_addresses(site, network)[(service, host)],
+            }
+            for network in networks
+        }
     if resources["limit_memory"]:
         container["mem_limit"] = f"{resources['memory_mb']}m"
     if "cpus" in resources:

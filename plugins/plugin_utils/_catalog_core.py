@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import typing as t
-from ipaddress import ip_address
+from ipaddress import IPv4Network, ip_address
 
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
 
@@ -148,6 +149,43 @@ def expand_names(site: Site, service: str, names: t.Iterable[str]) -> list[str]:
             result[host] = None
             result[site.machines[host].address] = None
     return list(result)
+
+
+def container_addresses(site: Site, network: str) -> dict[tuple[str, str], str]:
+    """Return the address on an overlay network of each service on each machine.
+
+    The swarm would give addresses away by itself. But a manager that becomes the leader because the last one stopped may
+    take addresses for free that are in use, and hand them out again (docs/failures.md). So containers get theirs from here,
+    from the upper half of the subnet; the engine gives away the lower half only.
+
+    An address follows from the name of service and machine. Where two names come to the same one, the later in the alphabet
+    goes on to another, so that a new service seldom moves an old one. Raises :class:`ReferenceFault` when they do not fit.
+    """
+    upper = list(IPv4Network(site.settings.overlay_networks[network]).subnets(1))[1]
+    size = upper.num_addresses - 1  # the last address of the subnet is its broadcast address
+    waiting = sorted(
+        (name, host) for name in site.services if network in networks_of(site, name) for host in placed(site, name)
+    )
+    if len(waiting) > size // 2:
+        raise ReferenceFault(
+            f"{network} has {size} addresses for containers, which is too few for {len(waiting)}: half of them have to be free"
+        )
+    found: dict[tuple[str, str], str] = {}
+    taken: set[int] = set()
+    turn = 0
+    while waiting:
+        left = []
+        for member in waiting:
+            digest = hashlib.sha256(f"{member[0]}\n{member[1]}\n{turn}".encode()).digest()
+            slot = int.from_bytes(digest[:8], "big") % size
+            if slot in taken:
+                left.append(member)
+                continue
+            taken.add(slot)
+            found[member] = str(upper[slot])
+        waiting = left
+        turn += 1
+    return found
 
 
 def _segment(site: Site, service: str) -> str | None:

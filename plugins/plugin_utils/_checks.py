@@ -18,6 +18,7 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
     OLLAMA_SERVICE,
     REFERENCE,
     ReferenceFault,
+    container_addresses,
     is_ip,
     models_of,
     on_machine,
@@ -48,6 +49,7 @@ def check_site(site: Site) -> list[Problem]:
         _names,
         _backups,
         _ports,
+        _addresses,
         _memory,
         _gpus,
         _images,
@@ -634,6 +636,20 @@ def _gpus(site: Site) -> Iterator[Problem]:
                     f"set pantheon_gpu of {host}, or take it out of the group {data['placement']['group']}",
                     f"{host} has no GPU",
                 )
+
+
+def _addresses(site: Site) -> Iterator[Problem]:
+    for network, subnet in site.settings.overlay_networks.items():
+        try:
+            container_addresses(site, network)
+        except ReferenceFault as error:
+            yield Problem(
+                _settings_file(site),
+                f"pantheon_overlay_networks.{network}",
+                subnet,
+                "give it a larger subnet",
+                str(error),
+            )
 
 
 def _images(site: Site) -> Iterator[Problem]:

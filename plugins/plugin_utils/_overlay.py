@@ -8,6 +8,7 @@ Private to the collection. The input is what :mod:`machine_state` reports per ma
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -118,14 +119,26 @@ def plan_overlay(
     found = views[coordinator]["networks"] if coordinator else {}
     missing, wrong = [], []
     for network in networks:
-        want = {"name": network["name"], "subnet": network["subnet"], "encrypted": network.get("encrypted", encrypted)}
+        want = {
+            "name": network["name"],
+            "subnet": network["subnet"],
+            # The half of the subnet that the engine gives away; the other is the platform's (container_addresses).
+            "range": str(next(ipaddress.IPv4Network(network["subnet"]).subnets(1))),
+            "encrypted": network.get("encrypted", encrypted),
+        }
         there = found.get(network["name"])
         if there is None:
             missing.append(want)
-        elif (there["subnet"], there["encrypted"], there["attachable"]) != (want["subnet"], want["encrypted"], True):
+        elif (there["subnet"], there["range"], there["encrypted"], there["attachable"]) != (
+            want["subnet"],
+            want["range"],
+            want["encrypted"],
+            True,
+        ):
             wrong.append(
-                f"overlay network {want['name']} is there with subnet {there['subnet']}, encrypted {there['encrypted']}; "
-                f"wanted are subnet {want['subnet']}, encrypted {want['encrypted']}. A network cannot be changed: stop the "
+                f"overlay network {want['name']} is there with subnet {there['subnet']} (of which the engine gives away "
+                f"{there['range'] or 'all'}), encrypted {there['encrypted']}; wanted are subnet {want['subnet']} "
+                f"({want['range']}), encrypted {want['encrypted']}. A network cannot be changed: stop the "
                 "stacks on it and remove it (docs/machines.md), or correct the inventory."
             )
     for plan in plans.values():

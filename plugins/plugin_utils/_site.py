@@ -9,6 +9,7 @@ is a pure function.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import typing as t
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,14 @@ __all__ = [
     "load_site",
     "plain",
 ]
+
+
+#: The segments with their addresses. The lower half is the engine's to give away, the upper half is given by the platform.
+DEFAULT_OVERLAY_NETWORKS = {
+    "pantheon-edge": "10.90.0.0/20",
+    "pantheon-ai": "10.90.16.0/20",
+    "pantheon-data": "10.90.32.0/20",
+}
 
 
 class SiteError(AnsibleError):
@@ -114,6 +123,7 @@ class Settings:
     storage: tuple[Share, ...] = ()
     gpu_attach: bool = True
     postgresql: dict[str, t.Any] = field(default_factory=dict)
+    overlay_networks: dict[str, str] = field(default_factory=lambda: dict(DEFAULT_OVERLAY_NETWORKS))
 
 
 class Machines(Mapping[str, Machine]):
@@ -321,8 +331,45 @@ def _settings(
         gpu_attach=reader.get("pantheon_gpu_attach", bool, True),
         storage=tuple(storage),
         postgresql=reader.get("pantheon_postgresql", dict, {}),
+        overlay_networks=_overlay_networks(reader),
     )
     return settings, reader.problems
+
+
+def _overlay_networks(reader: _Reader) -> dict[str, str]:
+    """Return the subnet of each segment; the owner may give some of them another one."""
+    wanted = reader.get("pantheon_overlay_networks", dict, {})
+    result = dict(DEFAULT_OVERLAY_NETWORKS)
+    for name, subnet in wanted.items():
+        where = f"pantheon_overlay_networks.{name}"
+        if name not in result:
+            remedy = f"use one of {', '.join(sorted(result))}"
+            reader.problems.append(Problem(reader.file, where, subnet, remedy, "is no network of the platform"))
+            continue
+        try:
+            network = ipaddress.IPv4Network(subnet)
+        except ValueError as error:
+            remedy = "give an IPv4 network, such as 10.90.0.0/20"
+            reader.problems.append(Problem(reader.file, where, subnet, remedy, f"is no network ({error})"))
+            continue
+        if network.prefixlen > 24:
+            remedy = "give a network of /24 or larger"
+            reader.problems.append(Problem(reader.file, where, subnet, remedy, "has too few addresses"))
+            continue
+        result[name] = str(network)
+    for name, subnet in result.items():
+        for other, theirs in result.items():
+            if name < other and ipaddress.IPv4Network(subnet).overlaps(ipaddress.IPv4Network(theirs)):
+                reader.problems.append(
+                    Problem(
+                        reader.file,
+                        f"pantheon_overlay_networks.{name}",
+                        subnet,
+                        "give them different addresses",
+                        f"overlaps with {other}, {theirs}",
+                    )
+                )
+    return result
 
 
 DEFAULT_STORAGE: list[dict[str, t.Any]] = [

@@ -138,21 +138,39 @@ class Lab:
                 found[f"{machine}/{name.lstrip('/')}"] = Container(started, status, health)
         return found
 
-    def wait(self, condition: Callable[[], object], seconds: float, what: str) -> float:
-        """Wait until a condition holds; how long it took."""
+    def wait(self, condition: Callable[[], object], seconds: float, what: str | Callable[[], str]) -> float:
+        """Wait until a condition holds; how long it took. What is wrong may be worked out when it is known to be."""
         began = time.monotonic()
         while time.monotonic() - began < seconds:
             if condition():
                 return time.monotonic() - began
             time.sleep(2)
-        pytest.fail(f"after {seconds:g} s: {what}")
+        pytest.fail(f"after {seconds:g} s: {what if isinstance(what, str) else what()}")
 
     def settled(self, wanted: set[str]) -> bool:
         """Whether exactly these containers run, and every one with a health check is healthy."""
+        return not self.unsettled(wanted)
+
+    def unsettled(self, wanted: set[str]) -> dict[str, str]:
+        """Which containers are missing, too many, not running or not healthy: {"machine/container": what is wrong}."""
         now = self.containers()
-        return set(now) == wanted and all(
-            one.status == "running" and one.health in ("healthy", "none") for one in now.values()
-        )
+        return {
+            **{name: "is missing" for name in wanted - set(now)},
+            **{name: "is not wanted" for name in set(now) - wanted},
+            **{
+                name: f"{one.status}, {one.health}"
+                for name, one in now.items()
+                if one.status != "running" or one.health not in ("healthy", "none")
+            },
+        }
+
+    def assert_no_address_twice(self) -> None:
+        """No two containers have the same address on a network between the machines."""
+        form = "{{range $name, $one := .NetworkSettings.Networks}}{{$name}}={{$one.IPAddress}} {{end}}"
+        script = f"docker ps -q --filter label=com.docker.compose.project | xargs -r docker inspect --format '{form}'"
+        found = [pair for machine in self.machines for pair in self.on(machine, script).split() if not pair.endswith("=")]
+        assert found
+        assert len(set(found)) == len(found), sorted(found)
 
     def recovers(self, seconds: float = 120) -> float:
         """Wait until the verdict is good; how long it took.

@@ -14,7 +14,7 @@ from testinfra.host import Host
 
 testinfra_hosts = ["ansible://pantheon-test-a"]
 
-NETWORKS = {"pantheon-edge": "10.90.0.0/22", "pantheon-ai": "10.90.4.0/22", "pantheon-data": "10.90.8.0/22"}
+NETWORKS = {"pantheon-edge": "10.90.0.0/20", "pantheon-ai": "10.90.16.0/20", "pantheon-data": "10.90.32.0/20"}
 MACHINES = ("pantheon-test-a", "pantheon-test-b", "pantheon-test-c")
 IMAGE = "pantheon-test/tools:1"
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import (
     ReferenceFault,
     address_of,
+    container_addresses,
     gateway_keys,
     gateway_models,
     models_of,
@@ -48,6 +50,66 @@ def test_addresses_on_overlay_networks(site: Site) -> None:
     assert address_of(site, "redis", "redis") == "redis:6379"
     assert address_of(site, "ollama", "api", "nyx") == "ollama-nyx:11434"
     assert address_of(site, "ollama", "api", seen_from="nyx") == "ollama:11434"
+
+
+def test_fixed_addresses_in_the_upper_half(workshop: Workshop, site: Site) -> None:
+    found = container_addresses(site, "pantheon-ai")
+    assert set(found) == {
+        *((service, host) for service in ("ollama", "litellm", "open-webui") for host in placed(site, service)),
+    } & set(found)
+    assert ("ollama", "nyx") in found
+    upper = ip_network("10.90.24.0/21")
+    assert all(ip_address(address) in upper for address in found.values())
+    assert len(set(found.values())) == len(found)
+    workshop.settings["pantheon_overlay_networks"] = {"pantheon-ai": "10.200.0.0/24"}
+    moved = container_addresses(workshop.load(), "pantheon-ai")
+    assert all(ip_address(address) in ip_network("10.200.0.128/25") for address in moved.values())
+
+
+def test_a_new_service_moves_no_other(workshop: Workshop, site: Site) -> None:
+    before = container_addresses(site, "pantheon-ai")
+    for number in range(20):
+        workshop.add(f"tool-{number}", ["nyx"], requires=["litellm"])
+    after = container_addresses(workshop.load(), "pantheon-ai")
+    moved = {member for member, address in before.items() if after[member] != address}
+    assert len(after) == len(before) + 20
+    assert moved == set()
+
+
+def test_names_that_come_to_the_same_address_all_get_one(workshop: Workshop) -> None:
+    workshop.settings["pantheon_overlay_networks"] = {"pantheon-ai": "10.200.0.0/24"}
+    for number in range(50):
+        workshop.add(f"tool-{number}", ["nyx"], requires=["litellm"])
+    found = container_addresses(workshop.load(), "pantheon-ai")
+    assert len(found) > 50
+    assert len(set(found.values())) == len(found)
+    assert "10.200.0.255" not in found.values(), "the broadcast address"
+
+
+def test_too_many_containers_for_a_network(workshop: Workshop) -> None:
+    workshop.settings["pantheon_overlay_networks"] = {"pantheon-ai": "10.200.0.0/24"}
+    for number in range(70):
+        workshop.add(f"tool-{number}", ["nyx"], requires=["litellm"])
+    assert [(problem.field, problem.value) for problem in workshop.problems()] == [
+        ("pantheon_overlay_networks.pantheon-ai", "10.200.0.0/24")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        ({"pantheon-else": "10.1.0.0/20"}, "is no network of the platform"),
+        ({"pantheon-ai": "10.1.0.1/20"}, "is no network"),
+        ({"pantheon-ai": "10.1.0.0/25"}, "has too few addresses"),
+        ({"pantheon-ai": "10.90.0.0/16"}, "overlaps with"),
+    ],
+)
+def test_wrong_subnets_are_named(workshop: Workshop, networks: dict[str, str], message: str) -> None:
+    workshop.settings["pantheon_overlay_networks"] = networks
+    problems = workshop.problems()
+    assert problems
+    assert all(message in problem.message for problem in problems)
+    assert all(problem.field.startswith("pantheon_overlay_networks.") for problem in problems)
 
 
 def test_addresses_on_host_networks(workshop: Workshop) -> None:

@@ -20,6 +20,7 @@ import yaml
 from jsonschema.validators import validator_for
 
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import (
+    container_addresses,
     dump_env,
     image_of,
     quote_env,
@@ -165,7 +166,12 @@ def test_what_a_machine_adds(site: Site) -> None:
             "redis": {
                 "labels": {"ai.pantheon.config": "@@config-hash@@"},
                 "mem_limit": "512m",
-                "networks": {"pantheon-data": {"aliases": ["redis", "redis-erebus"]}},
+                "networks": {
+                    "pantheon-data": {
+                        "aliases": ["redis", "redis-erebus"],
+                        "ipv4_address": container_addresses(site, "pantheon-data")[("redis", "erebus")],
+                    }
+                },
             }
         }
     }

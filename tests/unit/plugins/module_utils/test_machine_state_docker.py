@@ -138,7 +138,7 @@ NETWORKS = [
         "Id": "d",
         "Attachable": True,
         "Options": {"com.docker.network.driver.overlay.vxlanid_list": "4097", "encrypted": ""},
-        "IPAM": {"Config": [{"Subnet": "10.90.8.0/22"}]},
+        "IPAM": {"Config": [{"Subnet": "10.90.8.0/22", "IPRange": "10.90.8.0/23"}]},
     },
 ]
 SERVICES = [
@@ -195,6 +195,7 @@ def test_facts_of_a_manager() -> None:
         "pantheon-data": {
             "id": "d",
             "subnet": "10.90.8.0/22",
+            "range": "10.90.8.0/23",
             "encrypted": True,
             "attachable": True,
             "addresses": {"redis": "10.90.8.7", "pantheon-data-endpoint": "10.90.8.6"},

@@ -17,7 +17,13 @@ ADDRESSES = {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}
 NETWORKS = [{"name": "data", "subnet": "10.90.8.0/22"}, {"name": "edge", "subnet": "10.90.0.0/22"}]
 ANCHOR = {"name": "anchor", "image": "pause:1"}
 KNOWN = {
-    item["name"]: {"id": item["name"], "subnet": item["subnet"], "encrypted": False, "attachable": True}
+    item["name"]: {
+        "id": item["name"],
+        "subnet": item["subnet"],
+        "range": item["subnet"].replace("/22", "/23"),
+        "encrypted": False,
+        "attachable": True,
+    }
     for item in NETWORKS
 }
 SERVICES = {"anchor": {"image": "pause:1@sha256:0", "networks": ["data", "edge"], "mode": "global"}}
@@ -206,6 +212,7 @@ def test_manager_left_in_a_swarm_of_its_own() -> None:
     ("change", "said"),
     [
         ({"subnet": "10.1.0.0/16"}, "subnet 10.1.0.0/16"),
+        ({"range": ""}, "of which the engine gives away all"),
         ({"encrypted": True}, "encrypted True"),
         ({"attachable": False}, "data"),
     ],
@@ -222,7 +229,7 @@ def test_network_that_differs_is_left_to_a_person(change: dict[str, Any], said: 
 def test_network_that_is_added_brings_the_anchor_along() -> None:
     more = [*NETWORKS, {"name": "ai", "subnet": "10.90.4.0/22", "encrypted": True}]
     found = plan(settled(), networks=more)
-    assert found["networks"] == [{"name": "ai", "subnet": "10.90.4.0/22", "encrypted": True}]
+    assert found["networks"] == [{"name": "ai", "subnet": "10.90.4.0/22", "range": "10.90.4.0/23", "encrypted": True}]
     assert found["anchor"] is True
 
 
