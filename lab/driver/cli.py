@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, Pantheon contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of lab/lab: up, down, status, build, password, rights."""
+"""The commands of lab/lab: up, down, status, build, context, password, rights."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import platform
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import appliances, engine, images, machines, preflight, process
+from . import appliances, engine, hashing, images, machines, preflight, process
 from .console import Progress, clock, shorten
 from .process import LabError
 from .settings import INOTIFY_INSTANCES, LABEL_IMAGE, PREFIX, Paths
@@ -531,6 +532,19 @@ def password(paths: Paths) -> int:
     raise LabError("The secrets of the lab have no open_webui_admin_password.", "Run `make lab` again.")
 
 
+def context(paths: Paths, name: str) -> int:
+    """Write the build context of an image to standard output: what an owner builds for real machines."""
+    recipes = {recipe.name: recipe for recipe in images.load_recipes(paths)}
+    if name not in recipes:
+        raise LabError(f"There is no image {name}.", f"Use one of: {', '.join(sorted(recipes))}.")
+    recipe = recipes[name]
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "context.tar"
+        hashing.write_tar(hashing.context_files(recipe.context, recipe.extra), target, ["certs"])
+        sys.stdout.buffer.write(target.read_bytes())
+    return 0
+
+
 @contextlib.contextmanager
 def locked(paths: Paths) -> Iterator[None]:
     """Keep two runs from working on the same lab; the lock goes away with the process, however it ends."""
@@ -561,6 +575,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="show machines, memory and the last verdict")
     command = commands.add_parser("build", help="build the images without raising the machines")
     command.add_argument("what", nargs="?", choices=("all", "node"), default="all", help="node: only base and machine")
+    command = commands.add_parser("context", help="write the build context of an image as a tar, for docker build -")
+    command.add_argument("name", help="name of the image in lab/images/images.yml")
     commands.add_parser("password", help="print the password of the first account")
     commands.add_parser("rights", help="print which options a machine needs on this Docker engine")
     return top
@@ -578,6 +594,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "down": lambda: down(paths, options.keep_images),
         "status": lambda: status(paths),
         "build": lambda: build(paths, options.what),
+        "context": lambda: context(paths, options.name),
         "password": lambda: password(paths),
         "rights": lambda: rights(paths),
     }

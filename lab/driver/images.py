@@ -85,9 +85,7 @@ def parse_recipes(document: Mapping[str, Any], root: Path, source: str = "lab/im
         for path in paths:
             if not path.exists():
                 raise LabError(f"{source}: {path} of {name} does not exist", "Correct the path.")
-        recipes.append(
-            Recipe(name, _services(entry), base, paths[0], tuple(paths[1:]), bool(entry.get("stand_in")))
-        )
+        recipes.append(Recipe(name, _services(entry), base, paths[0], tuple(paths[1:]), bool(entry.get("stand_in"))))
     return recipes
 
 

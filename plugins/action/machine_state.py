@@ -14,6 +14,8 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._appliances import mou
 from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
     STORAGE_DEFAULTS,
     client_digests,
+    cluster_key,
+    cluster_parameters,
     key_of,
     missing_secrets,
     stack_keys,
@@ -21,7 +23,9 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
     storage_key,
     wanted_databases,
     wanted_models,
+    wanted_pooler,
     with_passwords,
+    with_pooler_password,
 )
 from ansible_collections.pantheon.ai.plugins.plugin_utils._secrets import SecretsError, load_secrets
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import SiteError, load_site
@@ -73,17 +77,24 @@ class ActionModule(ActionBase):
         try:
             site = load_site(variables, self._loader)
             stacks = render_stacks(site, host)
-            databases = wanted_databases(site, host)
+            databases, pooler = wanted_databases(site, host), wanted_pooler(site)
             secrets: dict[str, str] = {}
-            if databases or any(stack["secret_names"] for stack in stacks):
+            if databases is not None or any(stack["secret_names"] for stack in stacks):
                 secrets = load_secrets(site.inventory, self._loader)
             if not missing_secrets(stacks, secrets):
                 parameters = stack_parameters(site, host, stacks, secrets)
                 requests.append(Request(module="compose_stack", parameters=parameters, keys=stack_keys(parameters)))
-            if databases:
+            if databases is not None:
                 parameters = {"service": "postgresql", "databases": with_passwords(databases, secrets, site.inventory)}
+                if pooler:
+                    parameters["pooler"] = with_pooler_password(pooler, secrets, site.inventory)
                 keys = {"databases": key_of(parameters)}
+                # A look does not wait: what is not there yet is the business of the task that follows.
+                parameters["wait"] = 0
                 requests.append(Request(module="postgresql_databases", parameters=parameters, keys=keys))
+                cluster = cluster_parameters(site)
+                if cluster:
+                    requests.append(Request(module="postgresql_cluster", parameters=cluster, keys=cluster_key(cluster)))
             # Also without any: there may be some of earlier runs to take away.
             settings = {name: variables.get(f"storage_{name}", value) for name, value in STORAGE_DEFAULTS.items()}
             parameters = {"mounts": mounts_of(site, host), **self._templar.template(settings)}

@@ -13,12 +13,16 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
     answer,
     key_of,
+    leader_was_in_order,
     looks_of,
     wanted_databases,
+    wanted_pooler,
     with_passwords,
+    with_pooler_password,
 )
+from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import placed
 from ansible_collections.pantheon.ai.plugins.plugin_utils._secrets import SecretsError, load_secrets
-from ansible_collections.pantheon.ai.plugins.plugin_utils._site import SiteError, load_site
+from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site, SiteError, load_site
 
 
 class ActionModule(ActionBase):
@@ -28,26 +32,31 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the module once with the whole wanted set; skip a machine that is not the one of the databases."""
+        """Run the module once with the whole wanted set; skip a machine that is not one of the databases."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = dict(self._task.args)
         service = str(arguments.get("service") or "postgresql")
         try:
             site = load_site(variables, self._loader)
-            databases = arguments.get("databases")
-            if databases is None:
-                databases = wanted_databases(site, str(variables["inventory_hostname"]), service)
-                if databases is None:
+            if arguments.get("databases") is None:
+                arguments["databases"] = wanted_databases(site, str(variables["inventory_hostname"]), service)
+                if arguments["databases"] is None:
                     return {**result, "skipped": True, "msg": f"{service} does not run on this machine"}
-            arguments["databases"] = self._with_passwords(databases, site.inventory, bool(self._task.check_mode))
+                pooler = arguments.get("pooler") or wanted_pooler(site, service)
+                if pooler:
+                    arguments["pooler"] = pooler
+            self._add_passwords(arguments, site, bool(self._task.check_mode))
         except (SecretsError, SiteError) as error:
             raise AnsibleActionFail(str(error)) from None  # Ansible would repeat the cause behind the message
         # How long to wait matters only where something is to be done.
         asked = {name: value for name, value in arguments.items() if name != "wait"}
-        seen = answer(looks_of(variables), "postgresql_databases", {"databases": key_of(asked)})
+        key = {"databases": key_of(asked)}
+        seen = answer(looks_of(variables), "postgresql_databases", key)
         if seen is not None:
-            return {**result, **seen}
+            machines = placed(site, service) if service in site.services else []
+            if seen.get("role") != "standby" or leader_was_in_order(variables, machines, key):
+                return {**result, **seen}
         outcome = self._execute_module(
             module_name="pantheon.ai.postgresql_databases",
             module_args=arguments,
@@ -57,15 +66,19 @@ class ActionModule(ActionBase):
         result.update(outcome)
         return result
 
-    def _with_passwords(
-        self, databases: list[dict[str, Any]], inventory: str, check_mode: bool
-    ) -> list[dict[str, Any]]:
-        if all(entry.get("password") or not entry.get("secret") for entry in databases):
-            return databases
+    def _add_passwords(self, arguments: dict[str, Any], site: Site, check_mode: bool) -> None:
+        databases, pooler = arguments["databases"], arguments.get("pooler")
+        if all(entry.get("password") or not entry.get("secret") for entry in databases) and (
+            not pooler or pooler.get("password")
+        ):
+            return
         try:
-            values = load_secrets(inventory, self._loader)
+            values = load_secrets(site.inventory, self._loader)
         except SecretsError:
             if not check_mode:
                 raise
             values = {}  # check mode before the first run: they would have been made by now
-        return with_passwords(databases, values, inventory, "not-made-before-the-real-run" if check_mode else None)
+        stand_in = "not-made-before-the-real-run" if check_mode else None
+        arguments["databases"] = with_passwords(databases, values, site.inventory, stand_in)
+        if pooler:
+            arguments["pooler"] = with_pooler_password(dict(pooler), values, site.inventory, stand_in)

@@ -28,6 +28,10 @@ def _module(name: str) -> t.Tuple[t.Dict[str, t.Any], Perform]:
         from ansible_collections.pantheon.ai.plugins.module_utils import _postgresql_databases as databases
 
         return databases.ARGUMENTS, databases.perform
+    if name == "postgresql_cluster":
+        from ansible_collections.pantheon.ai.plugins.module_utils import _postgresql_cluster as cluster
+
+        return cluster.ARGUMENTS, cluster.perform
     if name == "ollama_models":
         from ansible_collections.pantheon.ai.plugins.module_utils import _ollama_models as models
 
@@ -37,7 +41,8 @@ def _module(name: str) -> t.Tuple[t.Dict[str, t.Any], Perform]:
 
         return storage.LOOK_ARGUMENTS, storage.look
     raise ValueError(
-        f"looks[].module: {name!r} is none of compose_stack, postgresql_databases, ollama_models, storage_mounts"
+        f"looks[].module: {name!r} is none of compose_stack, postgresql_databases, postgresql_cluster, ollama_models, "
+        "storage_mounts"
     )
 
 

@@ -34,6 +34,13 @@ ARGUMENTS: t.Dict[str, t.Any] = {
             "extensions": {"type": "list", "elements": "str", "default": []},
         },
     },
+    "pooler": {
+        "type": "dict",
+        "options": {
+            "user": {"type": "str", "default": "pgbouncer"},
+            "password": {"type": "str", "no_log": True},
+        },
+    },
     "service": {"type": "str", "default": "postgresql"},
     "project": {"type": "str"},
     "admin": {"type": "str", "default": "postgres"},
@@ -48,6 +55,18 @@ ROUNDS = 4096
 UNREACHABLE = 2
 """Exit status of psql when it has no connection: the server may be starting."""
 SCRIPT_FAILED = 3
+POLL = 0.5
+
+LOOKUP_SCHEMA = "pgbouncer"
+LOOKUP_ARGUMENTS = "i_username text, OUT uname text, OUT phash text"
+# Accounts that could do more than use a database are none of the pool's business: they have no row at all.
+LOOKUP_BODY = """
+SELECT rolname::text, rolpassword::text
+  FROM pg_catalog.pg_authid
+ WHERE rolname = i_username AND rolcanlogin
+   AND NOT rolsuper AND NOT rolreplication AND NOT rolbypassrls
+   AND (rolvaliduntil IS NULL OR rolvaliduntil > pg_catalog.now())
+"""
 
 
 class DatabaseError(Exception):
@@ -67,6 +86,13 @@ class Database(t.NamedTuple):
     extensions: t.Tuple[str, ...]
 
 
+class Pooler(t.NamedTuple):
+    """The role with which a connection pool looks up the passwords of its clients."""
+
+    user: str
+    password: str
+
+
 class RoleState(t.NamedTuple):
     """A role as the server knows it; verifier is None without a password."""
 
@@ -83,11 +109,26 @@ class DatabaseState(t.NamedTuple):
     extensions: t.FrozenSet[str]
 
 
+class Server(t.NamedTuple):
+    """The part of the server in its cluster.
+
+    ``streams`` says of a standby that it receives from a leader, ``waits`` of a leader that it waits for synchronous
+    standbys, and ``standbys`` how many of them it has.
+    """
+
+    standby: bool = False
+    streams: bool = False
+    waits: bool = False
+    standbys: int = 0
+
+
 class State(t.NamedTuple):
-    """The part of the server that the wanted databases are about."""
+    """The part of the server that the wanted databases are about. ``pooler`` is what it has for the pool, by kind."""
 
     roles: t.Dict[str, RoleState]
     databases: t.Dict[str, DatabaseState]
+    server: Server = Server()
+    pooler: t.Mapping[str, t.Any] = {}
 
 
 class Client(t.Protocol):
@@ -134,7 +175,7 @@ class Psql:
             text = hide(errors.strip() or output.strip())
             if status != UNREACHABLE or time.monotonic() > deadline:
                 break
-            time.sleep(0.5)
+            time.sleep(POLL)
         if status == UNREACHABLE:
             raise DatabaseError(
                 f"PostgreSQL takes no connection: {text}", "Look at `docker compose logs` of the service postgresql."
@@ -155,6 +196,8 @@ def remedy_of(text: str) -> str:
         )
     if "being accessed by other users" in text:
         return "Something is connected to the template database: close that connection and run again."
+    if "read-only transaction" in text or "recovery is in progress" in text:
+        return "Another machine became the leader just now: run again."
     if "No space left on device" in text:
         return "The disk of the machine is full: free some space and run again."
     return "Look at `docker compose logs` of the service postgresql."
@@ -219,8 +262,82 @@ def parse(entries: t.Sequence[t.Mapping[str, t.Any]]) -> t.List[Database]:
     return sorted(databases)
 
 
-def query(databases: t.Sequence[Database]) -> str:
+def parse_pooler(entry: t.Optional[t.Mapping[str, t.Any]], databases: t.Sequence[Database]) -> t.Optional[Pooler]:
+    """Return the role of the pool. Raises DatabaseError for one that is not possible."""
+    if entry is None:
+        return None
+    user, password = entry["user"], entry["password"] or ""
+    if not NAME.fullmatch(user):
+        raise DatabaseError(
+            f"pooler.user: {user!r} is not a plain name",
+            "Use lower-case letters, digits and underscores, at most 63, not starting with a digit.",
+        )
+    if not password or not (password.isascii() and password.isprintable()):
+        raise DatabaseError(
+            f"pooler.password: the password of {user} is empty or not printable ASCII",
+            "Remove the secret postgresql_pooler_password from secrets.yml: a new one is made.",
+        )
+    if user in [database.user for database in databases]:
+        raise DatabaseError(
+            f"pooler.user: {user!r} is also the role of a database", "Give the service a role of its own."
+        )
+    return Pooler(user, password)
+
+
+SERVER_QUERY = """\
+SET search_path = pg_catalog, pg_temp;
+SELECT pg_is_in_recovery() AS standby,
+       json_build_object(
+         'standby', pg_is_in_recovery(),
+         'streams', EXISTS (SELECT FROM pg_stat_get_wal_receiver() WHERE status = 'streaming'),
+         'waits', current_setting('synchronous_standby_names') <> '',
+         'standbys', (SELECT count(*) FROM pg_stat_replication
+                       WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum'))
+       ) AS server \\gset
+SELECT json_build_object('server', :'server'::json);
+\\if :standby
+\\quit
+\\endif"""
+"""What every script begins with: a standby has nothing else to say, and nothing to be changed."""
+
+RIGHTS = (
+    "(SELECT coalesce(jsonb_agg(jsonb_build_array(CASE WHEN grantee <> 0 THEN pg_get_userbyid(grantee) END, privilege_type,"
+    " is_grantable) ORDER BY 1), '[]') FROM aclexplode(coalesce({acl}, acldefault('{kind}', {owner})))"
+    " WHERE grantee <> {owner})"
+)
+"""The rights of others than the owner: [role or null for everybody, right, whether it may be passed on]."""
+
+
+def pooler_query(pooler: Pooler) -> str:
+    """Return the statement that prints what the server has for the pool."""
+    return f"""\
+SELECT jsonb_build_object('pooler', jsonb_build_object(
+  'role', (SELECT jsonb_build_object('verifier', rolpassword, 'connects', has_database_privilege(r.oid, 'postgres', 'CONNECT'),
+             'login', rolcanlogin, 'superuser', rolsuper, 'replication', rolreplication, 'createdb', rolcreatedb,
+             'createrole', rolcreaterole, 'bypassrls', rolbypassrls,
+             'member_of', (SELECT coalesce(jsonb_agg(DISTINCT pg_get_userbyid(roleid)::text), '[]')
+                             FROM pg_auth_members WHERE member = r.oid))
+             FROM pg_authid r WHERE rolname = '{pooler.user}'),
+  'schema', (SELECT jsonb_build_object('owner', pg_get_userbyid(nspowner),
+               'rights', {RIGHTS.format(acl="nspacl", kind="n", owner="nspowner")})
+               FROM pg_namespace WHERE nspname = '{LOOKUP_SCHEMA}'),
+  'function', (SELECT jsonb_build_object('owner', pg_get_userbyid(proowner), 'body', prosrc,
+                 'arguments', pg_get_function_arguments(p.oid), 'result', pg_get_function_result(p.oid),
+                 'definer', prosecdef, 'language', lanname, 'volatility', provolatile, 'settings', proconfig,
+                 'rights', {RIGHTS.format(acl="proacl", kind="f", owner="proowner")})
+                 FROM pg_proc p JOIN pg_language l ON l.oid = prolang
+                WHERE p.oid = to_regprocedure('{LOOKUP_SCHEMA}.user_lookup(text)'))));"""
+
+
+def query(databases: t.Sequence[Database], pooler: t.Optional[Pooler] = None) -> str:
     """Return the script that prints the present state: one JSON object per line."""
+    script = [SERVER_QUERY]
+    if pooler:
+        script.append(pooler_query(pooler))
+    return "\n".join(script + (_database_queries(databases) if databases else [])) + "\n"
+
+
+def _database_queries(databases: t.Sequence[Database]) -> t.List[str]:
     users = ", ".join(f"'{user}'" for user in sorted({database.user for database in databases}))
     names = ", ".join(f"'{database.name}'" for database in databases)
     roles = (
@@ -244,14 +361,15 @@ def query(databases: t.Sequence[Database]) -> str:
                 "SELECT json_build_object('extension', extname, 'in', current_database()) FROM pg_catalog.pg_extension;",
                 "\\endif",
             ]
-    return "\n".join(script) + "\n"
+    return script
 
 
-def read(client: Client, databases: t.Sequence[Database]) -> State:
-    """Return the present state of the wanted roles and databases."""
+def read(client: Client, databases: t.Sequence[Database], pooler: t.Optional[Pooler] = None) -> State:
+    """Return the present state of the server, and on a leader of the wanted roles and databases."""
     roles: t.Dict[str, RoleState] = {}
     found: t.Dict[str, DatabaseState] = {}
-    for line in client.sql(query(databases)).splitlines():
+    server, pool = Server(), t.cast(t.Mapping[str, t.Any], {})
+    for line in client.sql(query(databases, pooler)).splitlines():
         if not line.strip():
             continue
         try:
@@ -261,31 +379,165 @@ def read(client: Client, databases: t.Sequence[Database]) -> State:
                 f"psql printed something unexpected: {hide(line)[:200]!r}",
                 "Look at the image of the service postgresql.",
             ) from None
-        if "role" in entry:
+        if "server" in entry:
+            server = Server(**entry["server"])
+        elif "pooler" in entry:
+            pool = entry["pooler"]
+        elif "role" in entry:
             roles[entry["role"]] = RoleState(entry["login"], entry["verifier"])
         elif "database" in entry:
             found[entry["database"]] = DatabaseState(entry["owner"], entry["encoding"], entry["public"], frozenset())
         else:
             old = found[entry["in"]]
             found[entry["in"]] = old._replace(extensions=old.extensions | {entry["extension"]})
-    return State(roles, found)
+    return State(roles, found, server, pool)
 
 
 class Databases:
     """The wanted roles, databases and extensions. Nothing is ever dropped."""
 
-    def __init__(self, client: t.Optional[Client], check_mode: bool) -> None:
-        self.client, self.check_mode = client, check_mode
+    def __init__(self, client: t.Optional[Client], check_mode: bool, wait: float = 30, admin: str = "postgres") -> None:
+        self.client, self.check_mode, self.wait, self.admin = client, check_mode, wait, admin
 
-    def present(self, databases: t.Sequence[Database]) -> t.Dict[str, t.Any]:
-        """Make the server hold the databases. Without a client (check mode, no server yet) it is taken as empty."""
-        if not databases:
-            return {"changed": False, "roles": {}, "databases": {}, "warnings": [], "diff": {"before": {}, "after": {}}}
-        state = read(self.client, databases) if self.client else State({}, {})
+    def present(self, databases: t.Sequence[Database], pooler: t.Optional[Pooler] = None) -> t.Dict[str, t.Any]:
+        """Make the server hold the databases, if it is the leader of its cluster.
+
+        Without a client (check mode, no server yet) it is taken as an empty leader.
+        """
+        if not databases and not pooler:
+            return _nothing("")
+        deadline = time.monotonic() + self.wait
+        state = read(self.client, databases, pooler) if self.client else State({}, {})
+        while self.client and self._undecided(state) and time.monotonic() < deadline:
+            time.sleep(POLL)
+            state = read(self.client, databases, pooler)
+        if state.server.standby:
+            if not state.server.streams:
+                raise DatabaseError(
+                    f"PostgreSQL here is a standby that receives nothing from a leader, also after {self.wait:.0f} s",
+                    "Look at `patronictl list` in its container, and run again when the cluster has a leader.",
+                )
+            return {**_nothing("standby"), "msg": "PostgreSQL here is a standby: its leader holds the databases."}
         script, result = plan(databases, state)
+        statements = plan_pooler(pooler, state.pooler, self.admin, result) if pooler else []
+        script = statements + script
+        result["changed"] = bool(script)
         if script and self.client and not self.check_mode:
-            self.client.sql("\n".join(script) + "\n")
+            self._apply(script, state, databases, pooler, deadline)
         return result
+
+    @staticmethod
+    def _undecided(state: State) -> bool:
+        """Say whether a leader is still to be chosen: this server may become it."""
+        return state.server.standby and not state.server.streams
+
+    def _apply(
+        self,
+        script: t.List[str],
+        state: State,
+        databases: t.Sequence[Database],
+        pooler: t.Optional[Pooler],
+        deadline: float,
+    ) -> None:
+        client = t.cast(Client, self.client)
+        while state.server.waits and not state.server.standbys:
+            # The server would do it, and not come back from it until somebody has a copy.
+            if time.monotonic() >= deadline:
+                raise DatabaseError(
+                    "the leader waits for a synchronous standby, and none streams: a change would wait for it, too",
+                    "Bring a standby back (`patronictl list` in the container shows them), and run again.",
+                )
+            time.sleep(POLL)
+            state = read(client, databases, pooler)
+        client.sql("\n".join(script) + "\n")
+
+
+def _nothing(role: str) -> t.Dict[str, t.Any]:
+    """Return the result where nothing is to be done."""
+    return {
+        "changed": False,
+        "role": role,
+        "roles": {},
+        "databases": {},
+        "pooler": "none",
+        "warnings": [],
+        "diff": {"before": {}, "after": {}},
+    }
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def plan_pooler(pooler: Pooler, state: t.Mapping[str, t.Any], admin: str, result: t.Dict[str, t.Any]) -> t.List[str]:
+    """Return the statements that the pool's role and lookup function lack, and add to the result what they are."""
+    user, schema, function = _quoted(pooler.user), LOOKUP_SCHEMA, f"{LOOKUP_SCHEMA}.user_lookup(text)"
+    wanted: t.Dict[str, t.Dict[str, t.Any]] = {
+        "role": {
+            "bypassrls": False,
+            "connects": True,
+            "createdb": False,
+            "createrole": False,
+            "login": True,
+            "member_of": [],
+            "password": "right",
+            "replication": False,
+            "superuser": False,
+        },
+        "schema": {"owner": admin, "rights": [[pooler.user, "USAGE", False]]},
+        "function": {
+            "arguments": LOOKUP_ARGUMENTS,
+            "body": LOOKUP_BODY,
+            "definer": True,
+            "language": "sql",
+            "owner": admin,
+            "result": "SETOF record",
+            "rights": [[pooler.user, "EXECUTE", False]],
+            "settings": ["search_path=pg_catalog, pg_temp"],
+            "volatility": "s",
+        },
+    }
+    now: t.Dict[str, t.Optional[t.Dict[str, t.Any]]] = {kind: dict(state.get(kind) or {}) or None for kind in wanted}
+    role = now["role"]
+    if role is not None:
+        role["password"] = "right" if password_is(pooler.password, role.pop("verifier")) else "other"
+    different = [kind for kind in wanted if now[kind] != wanted[kind]]
+    script: t.List[str] = []
+    if "role" in different:
+        flags = "LOGIN NOSUPERUSER NOREPLICATION NOCREATEDB NOCREATEROLE NOBYPASSRLS"
+        password = f" PASSWORD '{verifier(pooler.password)}'" if role is None or role["password"] != "right" else ""
+        script.append(f"{'CREATE' if role is None else 'ALTER'} ROLE {user} {flags}{password};")
+        script += [f"REVOKE {_quoted(group)} FROM {user};" for group in (role or {}).get("member_of", [])]
+        if role is None or not role["connects"] or role["superuser"]:
+            script.append(f"GRANT CONNECT ON DATABASE postgres TO {user};")
+    if "schema" in different:
+        script.append(f"CREATE SCHEMA IF NOT EXISTS {schema};")
+        script.append(f"ALTER SCHEMA {schema} OWNER TO {_quoted(admin)};")
+        others = {who for who, _right, _passed in (now["schema"] or {}).get("rights", [])}
+        script += [
+            f"REVOKE ALL ON SCHEMA {schema} FROM {'PUBLIC' if who is None else _quoted(who)} CASCADE;"
+            for who in sorted(others, key=lambda who: who or "")
+        ]
+        script.append(f"GRANT USAGE ON SCHEMA {schema} TO {user};")
+    if "function" in different:
+        # Made anew: replacing it keeps rights, and cannot change what it returns.
+        script += [
+            f"DROP FUNCTION IF EXISTS {function};",
+            f"CREATE FUNCTION {schema}.user_lookup({LOOKUP_ARGUMENTS}) RETURNS SETOF record",
+            "LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp",
+            f"AS $lookup${LOOKUP_BODY}$lookup$;",
+            f"ALTER FUNCTION {function} OWNER TO {_quoted(admin)};",
+            f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC;",
+            f"GRANT EXECUTE ON FUNCTION {function} TO {user};",
+        ]
+    if not different:
+        return []
+    result["pooler"] = "created" if all(now[kind] is None for kind in wanted) else "changed"
+    for kind in different:
+        name = f"pooler {kind}" + (f" {pooler.user}" if kind == "role" else "")
+        result["diff"]["before"][name], result["diff"]["after"][name] = now[kind], wanted[kind]
+    # A schema of this name comes first in the search path of the role with this name: plain names are the server's own.
+    return ["SET search_path = pg_catalog, pg_temp;", "BEGIN;", *script, "COMMIT;", "RESET search_path;"]
 
 
 def plan(databases: t.Sequence[Database], state: State) -> t.Tuple[t.List[str], t.Dict[str, t.Any]]:
@@ -350,8 +602,10 @@ def plan(databases: t.Sequence[Database], state: State) -> t.Tuple[t.List[str], 
             after[f"database {database.name}"] = wanted
     result = {
         "changed": bool(script),
+        "role": "primary",
         "roles": roles,
         "databases": actions,
+        "pooler": "none",
         "warnings": warnings,
         "diff": {"before": before, "after": after},
     }
@@ -359,7 +613,7 @@ def plan(databases: t.Sequence[Database], state: State) -> t.Tuple[t.List[str], 
 
 
 def perform(params: t.Dict[str, t.Any], check_mode: bool) -> Outcome:
-    """Make the server hold the databases: the module postgresql_databases without Ansible."""
+    """Make the server hold the databases if it is the leader: the module postgresql_databases without Ansible."""
     warnings: t.List[str] = []
     try:
         if any(entry["password"] is None for entry in params["databases"] or []):
@@ -367,6 +621,7 @@ def perform(params: t.Dict[str, t.Any], check_mode: bool) -> Outcome:
                 "a database has no password", "Give `password`, or `secret` and let the controller read it."
             )
         databases = parse(params["databases"] or [])
+        pooler = parse_pooler(params["pooler"], databases)
         container, client = "", None
         try:
             container = find(
@@ -377,7 +632,7 @@ def perform(params: t.Dict[str, t.Any], check_mode: bool) -> Outcome:
             if not check_mode:
                 raise
             warnings.append(f"{error}: taken as empty, because this is check mode.")
-        result = Databases(client, check_mode).present(databases)
+        result = Databases(client, check_mode, params["wait"], params["admin"]).present(databases, pooler)
     except (DatabaseError, ContainerError) as error:
         return Outcome({}, warnings, f"{error}. {error.remedy}")
     warnings += result.pop("warnings")

@@ -324,7 +324,7 @@ options:
     elements: str
   look_ahead:
     description:
-      - Whether to look also at the mounts, stacks, databases and models that the inventory places on the machine, as far as nothing
+      - Whether to look also at the mounts, stacks, databases, their cluster and models that the inventory places on the machine, as far as nothing
         of the machine itself had to be changed. The action of the same name on the controller works out what they are.
       - A later task of the same run that would find nothing to do then answers from RV(looks), without another start of
         Python on the machine. For runs like C(site.yml) only, where nothing else works on the machine in between.
@@ -339,7 +339,7 @@ options:
       module:
         description: The module whose state is compared, in check mode.
         type: str
-        choices: [compose_stack, postgresql_databases, ollama_models, storage_mounts]
+        choices: [compose_stack, postgresql_databases, postgresql_cluster, ollama_models, storage_mounts]
         required: true
       parameters:
         description: The parameters of the module.
@@ -611,7 +611,13 @@ ARGUMENTS = {
             "module": {
                 "type": "str",
                 "required": True,
-                "choices": ["compose_stack", "postgresql_databases", "ollama_models", "storage_mounts"],
+                "choices": [
+                    "compose_stack",
+                    "postgresql_databases",
+                    "postgresql_cluster",
+                    "ollama_models",
+                    "storage_mounts",
+                ],
             },
             "parameters": {"type": "dict", "required": True},
         },

@@ -14,8 +14,13 @@ description:
     password and alone may connect.
   - The whole wanted set is compared and changed in one call, through C(psql) in the server's container, with the SQL on its
     standard input. No password is in a process list, and the server only ever sees the SCRAM-SHA-256 verifier of it.
+  - In a cluster it runs on every member, and only the leader acts. Which one that is comes with what the server holds, so a call that finds nothing
+    to do is one start of C(psql). A standby that receives from a leader has nothing to do; without a leader it waits for one.
+  - A leader that waits for synchronous standbys and has none is not given a statement that would hang; it is waited for as well.
   - Whether a password is the right one is found by computing the verifier again, so nothing changes when nothing has to.
-  - Nothing is ever dropped. Removing a database is left to a person.
+  - With O(pooler) a connection pool can look up the password of whoever signs in, through C(pgbouncer.user_lookup) in the database postgres. Only the
+    pool's role may call it. It has no row for superusers, for roles that replicate or bypass row security, or for those that may not log in.
+  - Nothing is ever dropped, but the rights of others in what belongs to the pool. Removing a database is left to a person.
   - The action of the same name on the controller fills in O(databases) from the catalog and the passwords from the encrypted
     secrets, so that they never become variables of a host.
 author:
@@ -57,6 +62,19 @@ options:
         type: list
         elements: str
         default: []
+  pooler:
+    description:
+      - The role of a connection pool. Without it, on the controller, that of the catalog's pools if O(databases) comes from the catalog, too.
+      - Role, schema C(pgbouncer) and function are compared in full and brought back.
+    type: dict
+    suboptions:
+      user:
+        description: Name of the role.
+        type: str
+        default: pgbouncer
+      password:
+        description: Its password. Without it, the controller reads the secret C(postgresql_pooler_password).
+        type: str
   service:
     description: Name of the service in the catalog, and of the service in the compose project.
     type: str
@@ -73,7 +91,7 @@ options:
     type: str
     default: docker
   wait:
-    description: How many seconds to wait for a server that takes no connections yet.
+    description: How many seconds to wait for a server that takes no connections yet, for a leader, and for its synchronous standby.
     type: float
     default: 30
 requirements:
@@ -98,6 +116,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+role:
+  description: V(primary) for the leader or a server alone, V(standby) for one that leaves it to its leader. Empty if nothing was asked.
+  returned: success
+  type: str
+  sample: primary
+pooler:
+  description: What was done for the pool, V(created), V(changed) or V(none).
+  returned: success
+  type: str
+  sample: none
 roles:
   description: What was done to each role.
   returned: success

@@ -20,6 +20,14 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import (
     services_on,
     to_databases,
 )
+from ansible_collections.pantheon.ai.plugins.plugin_utils._postgresql import (
+    POOL_SERVICE,
+    POOLER_USER,
+    POSTGRESQL_SERVICE,
+    REST_PORT,
+    SCOPE,
+    postgresql_dynamic,
+)
 from ansible_collections.pantheon.ai.plugins.plugin_utils._secrets import SecretsError
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import COLLECTION, Site
 from ansible_collections.pantheon.ai.plugins.plugin_utils._stacks import Stack
@@ -163,8 +171,11 @@ def wanted_models(site: Site, host: str) -> list[str]:
     return [model["name"] for model in models_of(site) if host in model["machines"]]
 
 
-def wanted_databases(site: Site, host: str, service: str = "postgresql") -> list[dict[str, t.Any]] | None:
-    """Return the databases that services ask of a server, None if it does not run on the machine."""
+def wanted_databases(site: Site, host: str, service: str = POSTGRESQL_SERVICE) -> list[dict[str, t.Any]] | None:
+    """Return the databases that services ask of a server, None if it does not run on the machine.
+
+    Every member of its cluster is asked for them: who leads is only known there.
+    """
     if service not in site.services or host not in placed(site, service):
         return None
     return to_databases(site, service)
@@ -189,3 +200,86 @@ def with_passwords(
             entry = {**entry, "password": values.get(name, stand_in)}
         complete.append(entry)
     return complete
+
+
+POOLER_SECRET = "postgresql_pooler_password"
+
+
+def wanted_pooler(site: Site, service: str = POSTGRESQL_SERVICE) -> dict[str, t.Any] | None:
+    """Return the role with which the pools look up passwords, None without any pool."""
+    if service != POSTGRESQL_SERVICE or POOL_SERVICE not in site.services or not placed(site, POOL_SERVICE):
+        return None
+    return {"user": POOLER_USER}
+
+
+def with_pooler_password(
+    pooler: dict[str, t.Any], values: t.Mapping[str, str], inventory: str, stand_in: str | None = None
+) -> dict[str, t.Any]:
+    """Return the role of the pools with its password; as :func:`with_passwords`."""
+    if pooler.get("password"):
+        return pooler
+    if POOLER_SECRET not in values and stand_in is None:
+        raise SecretsError(
+            f"{inventory}/secrets.yml: {POOLER_SECRET}: there is no such secret, and the pools of PostgreSQL need it. "
+            "Run playbooks/preflight.yml, which makes it."
+        )
+    return {**pooler, "password": values.get(POOLER_SECRET, stand_in)}
+
+
+def leader_was_in_order(variables: t.Mapping[str, t.Any], machines: t.Iterable[str], key: t.Mapping[str, str]) -> bool:
+    """Say whether the leader, one of the machines, was seen to hold the databases that *key* asks for.
+
+    That a standby had nothing to do says nothing once it is the leader itself.
+    """
+    hostvars = variables.get("hostvars") or {}
+    seen = (answer(looks_of(hostvars[host]), "postgresql_databases", key) for host in machines if host in hostvars)
+    return any(result is not None and result.get("role") == "primary" for result in seen)
+
+
+# --- the cluster of PostgreSQL --------------------------------------------------------------------------------------
+
+
+def cluster_parameters(site: Site, service: str = POSTGRESQL_SERVICE) -> dict[str, t.Any] | None:
+    """Return what postgresql_cluster is asked on a machine of the cluster, None if there is none."""
+    machines = placed(site, service) if service in site.services else []
+    if not machines:
+        return None
+    members = {}
+    for name in machines:
+        address = site.machines[name].address
+        members[name] = f"https://{f'[{address}]' if ':' in address else address}:{REST_PORT}"
+    folder = f"{site.settings.root}/{service}/files/etc/patroni/tls"
+    return {
+        "scope": SCOPE,
+        "members": members,
+        "tls": {"ca": f"{folder}/ca.crt", "cert": f"{folder}/server.crt", "key": f"{folder}/server.key"},
+        "dynamic": postgresql_dynamic(site),
+    }
+
+
+def cluster_key(parameters: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """Return the key of what postgresql_cluster is asked. How long it waits and what may be missing is no part of it."""
+    return {"cluster": key_of({name: value for name, value in parameters.items() if name not in ("wait", "tolerate")})}
+
+
+def cluster_seen(
+    variables: t.Mapping[str, t.Any], members: t.Iterable[str], key: t.Mapping[str, str]
+) -> dict[str, t.Any] | None:
+    """Return what a look ahead saw of the cluster if it was in order for every member, and nothing was done since."""
+    hostvars = variables.get("hostvars") or {}
+    result = None
+    for host in members:
+        result = answer(looks_of(hostvars[host]), "postgresql_cluster", key) if host in hostvars else None
+        if result is None:
+            return None
+    return result
+
+
+def cluster_to_do(site: Site, variables: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the machines of the cluster if it may need something, none if it was seen in order in this run.
+
+    Where this is asked for the hosts of a play, variables of the inventory are not known, so that what was asked cannot be
+    worked out again. Nothing of it changes within a run, and the action compares it.
+    """
+    machines = placed(site, POSTGRESQL_SERVICE) if POSTGRESQL_SERVICE in site.services else []
+    return [] if machines and cluster_seen(variables, machines, {}) is not None else machines

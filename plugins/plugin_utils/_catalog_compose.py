@@ -78,6 +78,11 @@ def to_compose(site: Site, service: str) -> dict[str, t.Any]:
         container["networks"] = {network: {} for network in networks}
     if on_machine(site, service):
         container["network_mode"] = "host"
+    stop = data.get("stop", {})
+    if "signal" in stop:
+        container["stop_signal"] = stop["signal"]
+    if "seconds" in stop:
+        container["stop_grace_period"] = f"{stop['seconds']}s"
     local = local_names(site, service)
     if local:
         # The address at which the containers of a machine reach the machine itself.

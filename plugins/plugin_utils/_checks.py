@@ -44,6 +44,7 @@ def check_site(site: Site) -> list[Problem]:
         _references,
         _secrets,
         _databases,
+        _redis_users,
         _files,
         _storage,
         _names,
@@ -308,6 +309,18 @@ def _references(site: Site) -> Iterator[Problem]:
                         f"add {other} to requires",
                         "names a service that is not required, and so may be in another network",
                     )
+                elif (
+                    on_machine(site, other)
+                    and not on_machine(site, name)
+                    and site.services[other]["endpoints"][endpoint]["scope"] != "node"
+                ):
+                    yield Problem(
+                        site.source(name),
+                        field,
+                        match[0],
+                        f"use what leads there from its own machine, such as {other}-router or {other}-pool",
+                        "names an endpoint that containers do not reach, only machines",
+                    )
                 elif site.services[other]["endpoints"][endpoint]["scope"] == "node" and not on_machine(site, other):
                     yield Problem(
                         site.source(name),
@@ -435,6 +448,34 @@ def _databases(site: Site) -> Iterator[Problem]:
                     entry["user"],
                     "choose another user",
                     f"has another password in {user[0]}",
+                )
+
+
+def _redis_users(site: Site) -> Iterator[Problem]:
+    owners: dict[tuple[str, str], str] = {}
+    for name, data in site.services.items():
+        for entry in data["redis"]:
+            field = f"redis.{entry['user']}"
+            if entry["service"] not in _all_requirements(site, name):
+                yield Problem(
+                    site.source(name),
+                    field,
+                    entry["service"],
+                    f"add {entry['service']}-router to requires",
+                    "is a user of a service that is not required",
+                )
+            key = (entry["service"], entry["user"])
+            if owners.setdefault(key, name) != name:
+                yield Problem(
+                    site.source(name), field, entry["user"], "choose another user", f"belongs to {owners[key]} already"
+                )
+            if entry["secret"] not in {secret["name"] for secret in data["secrets"]}:
+                yield Problem(
+                    site.source(name),
+                    f"{field}.secret",
+                    entry["secret"],
+                    f"add {entry['secret']} to secrets",
+                    "is no secret of this service",
                 )
 
 
@@ -573,7 +614,11 @@ def _ports(site: Site) -> Iterator[Problem]:
                             machine.address,
                             f"set pantheon_address of {host} to the IP address on which it serves the others",
                             "is no IP address, so ports cannot be bound to it alone "
-                            + (f"({name} uses the network of its machine)" if machine_only else "(pantheon_network is host)"),
+                            + (
+                                f"({name} uses the network of its machine)"
+                                if machine_only
+                                else "(pantheon_network is host)"
+                            ),
                         )
                 rivals = taken[(host, protocol, published_port(spec))]
                 for other, other_endpoint, other_address in rivals:

@@ -12,16 +12,46 @@ import yaml
 
 from ansible_collections.pantheon.ai.plugins.plugin_utils._edge import to_traefik_dynamic, to_traefik_static
 from ansible_collections.pantheon.ai.plugins.plugin_utils._gateway import gateway_keys, gateway_models
+from ansible_collections.pantheon.ai.plugins.plugin_utils._postgresql import (
+    etcd_config,
+    haproxy_config,
+    patroni_config,
+    pgbouncer_config,
+    pgbouncer_users,
+    witness_config,
+)
+from ansible_collections.pantheon.ai.plugins.plugin_utils._redis import (
+    redis_config,
+    redis_router,
+    redis_topology,
+    redis_users,
+    sentinel_config,
+    sentinel_topology,
+    sentinel_users,
+)
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
 
 #: What a function returns for a machine: data, or the text of a file that is neither YAML nor JSON.
-Content = t.Union[dict[str, t.Any], str]
+Content = dict[str, t.Any] | str
 
 DERIVED: dict[str, t.Callable[[Site, str], Content]] = {
+    "etcd_config": etcd_config,
     "gateway_keys": lambda site, _host: gateway_keys(site),
     "gateway_models": lambda site, _host: gateway_models(site),
+    "haproxy_config": haproxy_config,
+    "patroni_config": patroni_config,
+    "pgbouncer_config": pgbouncer_config,
+    "pgbouncer_users": pgbouncer_users,
+    "redis_config": redis_config,
+    "redis_router": redis_router,
+    "redis_topology": redis_topology,
+    "redis_users": redis_users,
+    "sentinel_config": sentinel_config,
+    "sentinel_topology": sentinel_topology,
+    "sentinel_users": sentinel_users,
     "traefik_dynamic": lambda site, _host: to_traefik_dynamic(site),
     "traefik_static": lambda site, _host: to_traefik_static(site),
+    "witness_config": witness_config,
 }
 
 HEADER = "# Managed by Pantheon: changes here are overwritten.\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
+    GATEWAY_SERVICE,
     OLLAMA_SERVICE,
     SECRET_PLACEHOLDER,
     address_of,
@@ -16,8 +17,12 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
 )
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
 
-REDIS_SERVICE = "redis"
+REDIS_SERVICE = "redis-router"
+REDIS_USER = "litellm"
 MASTER_SECRET = "litellm_master_key"
+
+#: Routing goes on without Redis, so no request waits for one that is just being replaced.
+REDIS_TIMEOUTS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 
 #: A model that is not in memory may need minutes to load from disk before the first token.
 REQUEST_SECONDS = 600
@@ -44,13 +49,15 @@ def gateway_models(site: Site) -> dict[str, t.Any]:
         "stream_timeout": REQUEST_SECONDS,
     }
     if REDIS_SERVICE in site.services and placed(site, REDIS_SERVICE):
-        address = address_of(site, REDIS_SERVICE, "redis")
+        address = address_of(site, REDIS_SERVICE, "redis", caller=GATEWAY_SERVICE)
         host, _colon, port = address.rpartition(":")
         # Two gateways see each other's cooled-down machines.
         router |= {
             "redis_host": host,
             "redis_port": int(port),
-            "redis_password": SECRET_PLACEHOLDER.format("redis_password"),
+            "redis_password": SECRET_PLACEHOLDER.format("litellm_redis_password"),
+            # The namespace is the only part of Redis that this user may touch.
+            "cache_kwargs": {"username": REDIS_USER, "namespace": REDIS_USER, **REDIS_TIMEOUTS},
         }
     return {
         "model_list": [

@@ -263,13 +263,15 @@ def _resolver(task_vars: Mapping[str, t.Any], loader: t.Any) -> t.Callable[[t.An
 
 
 def plain(value: t.Any) -> t.Any:
-    """Return *value* without Ansible's subclasses of str, list and dict, which YAML dumpers refuse."""
+    """Return *value* without Ansible's subclasses of str, int, float, list and dict, which YAML dumpers refuse."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return int(value) if isinstance(value, int) else float(value)
     return value
 
 

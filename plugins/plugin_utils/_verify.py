@@ -28,6 +28,7 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import (
     services_on,
     to_routes,
 )
+from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import on_machine
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
 
 INTERFACE = "open-webui"
@@ -180,18 +181,22 @@ def segment_probes(site: Site, host: str) -> list[Probe]:
 
     What a service requires has to be open to it. What shares no network with it has to be closed: by its name in the
     networks, and on the address of its machine. Services that share a network without needing each other are left out.
-    With host networks there are no segments, and so no probes.
+    With host networks there are no segments, and so no probes; nor are there from what uses the network of its machine, which
+    reaches whatever the machine reaches. Its own ports are closed to containers, on whatever machine.
     """
     if site.settings.network != "overlay":
         return []
     probes: list[Probe] = []
     for source in services_on(site, host):
+        if on_machine(site, source):
+            continue
         own = set(networks_of(site, source))
         for target, data in sorted(site.services.items()):
             machines = placed(site, target)
             if target == source or not machines:
                 continue
-            required = target in data_of(site, source, "requires")
+            outside = on_machine(site, target)
+            required = target in data_of(site, source, "requires") and not outside
             if not required and own & set(networks_of(site, target)):
                 continue
             ports = [
@@ -201,7 +206,8 @@ def segment_probes(site: Site, host: str) -> list[Probe]:
             ]
             for endpoint in ports:
                 port = int(endpoint["port"])
-                probes.append(Probe(source, target, port, "open" if required else "closed"))
+                if not outside:  # what is in no network has no name in one
+                    probes.append(Probe(source, target, port, "open" if required else "closed"))
                 if not required:
                     addresses = {site.machines[machine].address for machine in machines if machine in site.machines}
                     probes += [

@@ -23,7 +23,7 @@ number = 0
 while time.monotonic() - began < seconds:
     try:
         if connection is None:
-            connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, connect_timeout=2)
+            connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, connect_timeout=5)
             connection.execute(f"CREATE TABLE IF NOT EXISTS {name} (number integer PRIMARY KEY)")
         number += 1
         # What was not acknowledged may be there or not: its number is never used again.

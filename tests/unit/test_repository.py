@@ -22,7 +22,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 LINKS = ROOT / "collections" / "ansible_collections" / "pantheon" / "ai"
 INVENTORIES = ("homelab", "lab", "single")
-SLICE = {"postgresql", "redis", "ollama", "litellm", "open_webui", "edge_proxy"}
+SLICE = {"etcd", "postgresql", "redis", "redis_sentinel", "ollama", "litellm", "open_webui", "edge_proxy"}
 
 
 def read(name: str) -> str:

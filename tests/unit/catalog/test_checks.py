@@ -135,16 +135,17 @@ def test_a_missing_requirement(workshop: Workshop) -> None:
 
 
 def test_a_requirement_that_runs_nowhere(workshop: Workshop) -> None:
-    workshop.groups["redis"] = []
+    workshop.add("tool", ["nyx"], requires=["litellm"])
+    workshop.groups["litellm"] = []
     problems = workshop.problems()
     assert [(problem.field, problem.value) for problem in problems if problem.field == "requires"] == [
-        ("requires", "redis"),
-        ("requires", "redis"),
+        ("requires", "litellm"),
+        ("requires", "litellm"),
     ]
 
 
 def test_a_requirement_that_is_switched_off(workshop: Workshop) -> None:
-    workshop.override("redis", {"enabled": False})
+    workshop.override("redis-router", {"enabled": False})
     problems = [problem for problem in workshop.problems() if problem.field == "requires"]
     assert {problem.file.rsplit("/", 1)[-1] for problem in problems} == {"litellm.yml", "open-webui.yml"}
     assert all("enabled" in problem.message for problem in problems)
@@ -163,7 +164,7 @@ def test_a_leaf_service_is_left_out_in_one_line(workshop: Workshop) -> None:
     [
         ({"redis": ["ollama"], "ollama": ["redis"]}, "ollama -> redis -> ollama"),
         ({"redis": ["redis"]}, "redis -> redis"),
-        ({"redis": ["open-webui"]}, "litellm -> redis -> open-webui -> litellm"),
+        ({"redis": ["open-webui"]}, "litellm -> redis-router -> redis -> open-webui -> litellm"),
     ],
 )
 def test_a_cycle(workshop: Workshop, requires: dict[str, list[str]], cycle: str) -> None:
@@ -219,17 +220,31 @@ def test_a_bad_reference(workshop: Workshop, reference: str, words: str) -> None
 
 
 def test_a_bad_reference_in_a_template(workshop: Workshop) -> None:
-    (workshop.catalog / "templates/redis/redis.conf").write_text("port ${port:redis.sql}\nuser ${HOME:-/root}\n")
+    workshop.add("tool", ["erebus"], files=[{"path": "/etc/tool.conf", "template": "tool/tool.conf"}])
+    (workshop.catalog / "templates/tool").mkdir()
+    (workshop.catalog / "templates/tool/tool.conf").write_text("port ${port:redis.sql}\nuser ${HOME:-/root}\n")
     problem = only(workshop.problems())
-    assert facts(problem) == ("redis.yml", "files./usr/local/etc/redis/redis.conf", "${port:redis.sql}")
+    assert facts(problem) == ("tool.yml", "files./etc/tool.conf", "${port:redis.sql}")
 
 
 def test_a_reference_to_an_endpoint_of_another_machine_only(workshop: Workshop) -> None:
-    workshop.override("redis", {"endpoints": {"redis": {"scope": "node"}}})
-    assert {problem.field for problem in workshop.problems()} == {
-        "environment.REDIS_URL",
-        "environment.WEBSOCKET_REDIS_URL",
-    }
+    node = {"http": {"port": 9000, "scope": "node"}}
+    workshop.add("store", ["erebus"], endpoints=node)
+    references = {"URL": "http://${address:store.http}", "PORT": "${port:store.http}"}
+    workshop.add("tool", ["nyx"], requires=["store"], environment=references)
+    assert {problem.field for problem in workshop.problems()} == {"environment.URL", "environment.PORT"}
+    # On the machine's own network such an endpoint is for the containers of the machine, too.
+    workshop.edit("store", {"network": "machine", "placement": {"group": None, "mode": "beside"}})
+    assert workshop.problems() == []
+
+
+def test_a_reference_to_what_only_machines_reach(workshop: Workshop) -> None:
+    workshop.add("tool", ["nyx"], requires=["redis"], environment={"REDIS": "${address:redis.redis}"})
+    problem = only(workshop.problems())
+    assert facts(problem) == ("tool.yml", "environment.REDIS", "${address:redis.redis}")
+    assert "containers do not reach" in problem.message and "redis-router" in problem.remedy
+    workshop.edit("tool", {"network": "machine"})
+    assert workshop.problems() == []
 
 
 def test_no_embedding_model_where_one_is_needed(workshop: Workshop) -> None:
@@ -242,7 +257,7 @@ def test_no_embedding_model_where_one_is_needed(workshop: Workshop) -> None:
 
 
 def test_a_secret_on_the_command_line(workshop: Workshop) -> None:
-    workshop.override("redis", {"command": ["redis-server", "--requirepass", "${secret:redis_password}"]})
+    workshop.override("redis", {"command": ["redis-server", "--requirepass", "${secret:redis_health_password}"]})
     problem = only(workshop.problems())
     assert facts(problem)[1] == "command[2]" and "process list" in problem.message
 
@@ -253,13 +268,16 @@ def test_the_machine_on_the_command_line_which_is_equal_everywhere(workshop: Wor
 
 
 def test_a_secret_declared_twice(workshop: Workshop) -> None:
-    workshop.add("tool", ["erebus"], secrets=[{"name": "redis_password", "length": 20}])
+    workshop.add("tool", ["erebus"], secrets=[{"name": "redis_replication_password", "length": 20}])
     problem = only(workshop.problems())
-    assert facts(problem)[:2] == ("tool.yml", "secrets.redis_password") and "differently by redis" in problem.message
+    assert (
+        facts(problem)[:2] == ("tool.yml", "secrets.redis_replication_password")
+        and "differently by redis" in problem.message
+    )
 
 
 def test_a_secret_may_be_shared(workshop: Workshop) -> None:
-    workshop.add("tool", ["erebus"], secrets=[{"name": "redis_password", "env": "PASSWORD"}])
+    workshop.add("tool", ["erebus"], secrets=[{"name": "redis_replication_password", "env": "PASSWORD"}])
     assert workshop.problems() == []
 
 
@@ -289,10 +307,9 @@ def test_a_name_that_a_certificate_takes(workshop: Workshop) -> None:
 
 
 def test_a_certificate_needs_an_authority(workshop: Workshop) -> None:
-    workshop.add(
-        "tool", ["erebus"], secrets=[{"name": "c", "kind": "certificate", "ca": "redis_password", "names": ["x"]}]
-    )
-    assert facts(only(workshop.problems())) == ("tool.yml", "secrets.c.ca", "redis_password")
+    password = "redis_replication_password"
+    workshop.add("tool", ["erebus"], secrets=[{"name": "c", "kind": "certificate", "ca": password, "names": ["x"]}])
+    assert facts(only(workshop.problems())) == ("tool.yml", "secrets.c.ca", password)
 
 
 def test_a_variable_set_twice(workshop: Workshop) -> None:
@@ -322,6 +339,24 @@ def test_databases_and_users_are_not_shared(workshop: Workshop) -> None:
         databases=[{"service": "postgresql", "name": "open_webui", "user": "open_webui", "secret": "s"}],
     )
     assert [problem.field for problem in workshop.problems()] == ["databases.open_webui", "databases.open_webui.user"]
+
+
+def test_a_user_in_a_redis_that_is_not_required(workshop: Workshop) -> None:
+    user = {"service": "redis", "user": "tool", "secret": "s", "keys": ["tool:*"]}
+    workshop.add("tool", ["nyx"], secrets=[{"name": "s"}], redis=[user])
+    problem = only(workshop.problems())
+    assert facts(problem) == ("tool.yml", "redis.tool", "redis") and "redis-router" in problem.remedy
+    workshop.edit("tool", {"requires": ["redis-router"]})
+    assert workshop.problems() == []
+
+
+def test_users_in_redis_are_not_shared_and_have_a_secret_of_their_service(workshop: Workshop) -> None:
+    user = {"service": "redis", "user": "open_webui", "secret": "open_webui_redis_password", "keys": ["x:*"]}
+    workshop.add("tool", ["nyx"], requires=["redis-router"], redis=[user])
+    assert [facts(problem) for problem in workshop.problems()] == [
+        ("tool.yml", "redis.open_webui", "open_webui"),
+        ("tool.yml", "redis.open_webui.secret", "open_webui_redis_password"),
+    ]
 
 
 def test_a_missing_template_and_an_unknown_function(workshop: Workshop) -> None:
@@ -400,18 +435,18 @@ def test_a_host_that_is_no_machine(workshop: Workshop) -> None:
 
 
 def test_a_service_outside_of_its_tier(workshop: Workshop) -> None:
-    workshop.groups["redis"] = ["thanatos"]
+    workshop.groups["redis"] = ["kratos"]
     problem = only(workshop.problems())
-    assert (problem.field, problem.value) == ("groups.redis", "thanatos")
+    assert (problem.field, problem.value) == ("groups.redis", "kratos")
     assert problem.remedy == "make redis a child of the group data"
 
 
 def test_memory(workshop: Workshop) -> None:
-    workshop.hosts["erebus"]["pantheon_memory_mb"] = 2559
+    workshop.hosts["erebus"]["pantheon_memory_mb"] = 2943
     problem = only(workshop.problems())
-    assert (problem.field, problem.value) == ("erebus.pantheon_memory_mb", 2559)
-    assert "2560 MB" in problem.message and "postgresql 2048, redis 512" in problem.message
-    workshop.hosts["erebus"]["pantheon_memory_mb"] = 2560
+    assert (problem.field, problem.value) == ("erebus.pantheon_memory_mb", 2943)
+    assert "2944 MB" in problem.message and "postgresql 2048, redis 512" in problem.message
+    workshop.hosts["erebus"]["pantheon_memory_mb"] = 2944
     assert workshop.problems() == []
 
 
@@ -456,9 +491,10 @@ def test_host_networks_publish_everything(workshop: Workshop) -> None:
 
 def test_host_networks_need_addresses(workshop: Workshop) -> None:
     workshop.settings["pantheon_network"] = "host"
-    workshop.hosts["erebus"]["ansible_host"] = "erebus.example.test"
+    workshop.hosts["nyx"]["ansible_host"] = "nyx.example.test"
     problem = only(workshop.problems())
-    assert (problem.field, problem.value) == ("erebus.pantheon_address", "erebus.example.test")
+    assert (problem.field, problem.value) == ("nyx.pantheon_address", "nyx.example.test")
+    assert "pantheon_network is host" in problem.message
 
 
 def test_two_endpoints_with_one_port(workshop: Workshop) -> None:

@@ -35,19 +35,28 @@ Workshop = Any
 
 def test_placement(workshop: Workshop, site: Site) -> None:
     assert placed(site, "litellm") == ["orpheus", "kratos"]
-    workshop.groups["postgresql"] = ["erebus", "thanatos"]
-    assert placed(workshop.load(), "postgresql") == ["erebus"], "mode one: the first"
+    assert placed(site, "postgresql") == ["erebus", "thanatos"]
+    workshop.add("single", ["nyx", "hades"], placement={"group": "single", "mode": "one"})
+    assert placed(workshop.load(), "single") == ["nyx"], "mode one: the first"
+    assert placed(site, "redis-router") == ["orpheus", "kratos"], "mode beside: with those who require it"
+    assert placed(site, "postgresql-router") == placed(site, "postgresql-pool") == ["orpheus"]
 
 
 def test_services_on_a_machine_in_the_order_of_deployment(workshop: Workshop, site: Site) -> None:
-    assert services_on(site, "orpheus") == ["litellm", "ollama", "open-webui"]
-    assert services_on(site, "orpheus", ["data"]) == []
+    beside = ["postgresql-pool", "postgresql-router", "redis-router"]
+    assert services_on(site, "orpheus") == [*beside, "litellm", "ollama", "open-webui"]
+    assert services_on(site, "orpheus", ["data"]) == beside
+    assert services_on(site, "orpheus", ["edge"]) == []
     workshop.groups = {**workshop.groups, "edge_proxy": ["erebus"], "litellm": ["erebus"]}
-    assert services_on(workshop.load(), "erebus") == ["postgresql", "redis", "litellm", "edge-proxy"]
+    assert services_on(workshop.load(), "erebus") == [
+        *("etcd", "postgresql", "postgresql-witness", "redis", "redis-router", "redis-sentinel"),
+        "litellm",
+        "edge-proxy",
+    ]
 
 
 def test_addresses_on_overlay_networks(site: Site) -> None:
-    assert address_of(site, "redis", "redis") == "redis:6379"
+    assert address_of(site, "litellm", "api") == "litellm:4000"
     assert address_of(site, "ollama", "api", "nyx") == "ollama-nyx:11434"
     assert address_of(site, "ollama", "api", seen_from="nyx") == "ollama:11434"
 
@@ -120,36 +129,45 @@ def test_addresses_on_host_networks(workshop: Workshop) -> None:
     assert address_of(site, "litellm", "api", "kratos") == "10.1.0.14:4001"
     assert address_of(site, "litellm", "api", seen_from="kratos") == "10.1.0.14:4001", "its own instance"
     assert address_of(site, "litellm", "api", seen_from="nyx") == "10.1.0.13:4001", "else the first"
-    workshop.hosts["erebus"]["pantheon_address"] = "fd00::1"
-    assert address_of(workshop.load(), "redis", "redis") == "[fd00::1]:6379"
-    workshop.groups["redis"] = []
-    with pytest.raises(ReferenceFault, match="redis runs on no machine"):
-        address_of(workshop.load(), "redis", "redis")
+    workshop.hosts["hephaestus"]["pantheon_address"] = "fd00::1"
+    assert address_of(workshop.load(), "edge-proxy", "ping") == "[fd00::1]:8081"
+    workshop.groups["edge_proxy"] = []
+    with pytest.raises(ReferenceFault, match="edge-proxy runs on no machine"):
+        address_of(workshop.load(), "edge-proxy", "ping")
 
 
 def test_networks(workshop: Workshop, site: Site) -> None:
+    on_machine = {
+        *("etcd", "postgresql", "postgresql-witness", "postgresql-router", "postgresql-pool"),
+        *("redis", "redis-sentinel", "redis-router"),
+    }
     assert {name: networks_of(site, name) for name in site.services} == {
-        "postgresql": ["pantheon-data"],
-        "redis": ["pantheon-data"],
+        **{name: [] for name in on_machine},
         "ollama": ["pantheon-ai"],
-        "litellm": ["pantheon-data", "pantheon-ai", "pantheon-edge"],
-        "open-webui": ["pantheon-data", "pantheon-ai", "pantheon-edge"],
+        # What they require of the data tier is beside them, on the network of their machine.
+        "litellm": ["pantheon-ai", "pantheon-edge"],
+        "open-webui": ["pantheon-ai", "pantheon-edge"],
         "edge-proxy": ["pantheon-edge"],
     }
     workshop.add("lonely", ["nyx"])
-    workshop.add("reader", ["nyx"], requires=["redis"])
+    workshop.add("store", ["erebus"], tier="data")
+    workshop.add("reader", ["nyx"], requires=["store", "redis-router"])
+    workshop.add("both", ["nyx"], requires=["store", "ollama"])
     workshop.add("web", ["nyx"], route={"endpoint": "http", "host": "web", "auth": "none"})
     site = workshop.load()
     assert networks_of(site, "lonely") == []
-    assert networks_of(site, "reader") == ["pantheon-data"]
+    assert networks_of(site, "store") == networks_of(site, "reader") == ["pantheon-data"]
+    assert networks_of(site, "both") == ["pantheon-data", "pantheon-ai"]
     assert networks_of(site, "web") == ["pantheon-edge"]
     workshop.settings["pantheon_network"] = "host"
     assert networks_of(workshop.load(), "litellm") == []
 
 
 def test_references(site: Site) -> None:
-    text = "redis://:${secret:redis_password}@${address:redis.redis}/0 ${host:redis.redis} ${port:redis.redis}"
-    assert resolve(site, "litellm", text) == "redis://:@@secret:redis_password@@@redis:6379/0 redis 6379"
+    text = "http://:${secret:litellm_master_key}@${address:ollama.api}/0 ${host:ollama.api} ${port:ollama.api}"
+    assert resolve(site, "litellm", text) == "http://:@@secret:litellm_master_key@@@ollama:11434/0 ollama 11434"
+    text = "${address:redis-router.redis} ${host:redis-router.redis} ${port:redis-router.redis}"
+    assert resolve(site, "litellm", text) == "redis-router:6390 redis-router 6390", "the one of its machine"
     assert resolve(site, "litellm", "${machine:name} ${machine:address}", "nyx") == "nyx 10.1.0.15"
     assert resolve(site, "litellm", "${setting:domain} ${setting:chat_model}") == "example.test small"
     assert resolve(site, "litellm", "$HOME ${HOME} ${HOME:-/root} $$") == "$HOME ${HOME} ${HOME:-/root} $$"
@@ -167,7 +185,9 @@ def test_secrets(site: Site) -> None:
     }
     assert list(secrets) == sorted(secrets)
     assert secret_values("edge_ca", secrets["edge_ca"]) == ["edge_ca_key", "edge_ca_certificate"]
-    assert secret_values("redis_password", secrets["redis_password"]) == ["redis_password"]
+    name = "redis_replication_password"
+    assert secrets[name] == {"kind": "password", "length": 40, "prefix": ""}
+    assert secret_values(name, secrets[name]) == [name]
 
 
 def test_what_runs_nowhere_has_no_secrets_databases_or_keys(workshop: Workshop) -> None:
@@ -253,8 +273,8 @@ def test_the_gateway_has_a_deployment_per_model_and_machine(site: Site) -> None:
     }
     assert found["embed@hades"]["litellm_params"]["model"] == "ollama/embed"
     assert found["embed@hades"]["model_info"]["mode"] == "embedding"
-    assert config["router_settings"]["redis_host"] == "redis"
-    assert config["router_settings"]["redis_port"] == 6379
+    assert config["router_settings"]["redis_host"] == "redis-router"
+    assert config["router_settings"]["redis_port"] == 6390
     assert config["router_settings"]["num_retries"] == 2
     assert config["general_settings"]["custom_auth"] == "pantheon_gateway_auth.user_api_key_auth"
 
@@ -272,7 +292,7 @@ def test_machines_with_more_models_than_fit_in_memory_are_not_probed(workshop: W
 
 
 def test_the_gateway_without_redis(workshop: Workshop) -> None:
-    workshop.groups["redis"] = []
+    workshop.override("redis-router", {"enabled": False})
     assert "redis_host" not in gateway_models(workshop.load())["router_settings"]
 
 

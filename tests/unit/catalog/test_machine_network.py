@@ -39,10 +39,11 @@ APP = {"environment": {"STORE": "${address:door.sql}"}, "requires": ["door"]}
 @pytest.fixture
 def made(workshop: Workshop) -> Workshop:
     """A store on two machines, a door to it beside each application, and an application on one more machine."""
-    for path in (workshop.catalog / "services").glob("postgresql*.yml"):
+    services = workshop.catalog / "services"
+    for path in [*services.glob("postgresql*.yml"), *services.glob("redis*.yml")]:
         path.unlink()
-    for name in ("etcd", "open-webui", "redis", "litellm"):
-        (workshop.catalog / "services" / f"{name}.yml").unlink(missing_ok=True)
+    for name in ("etcd", "open-webui", "litellm"):
+        (services / f"{name}.yml").unlink()
     workshop.groups.pop("open_webui")
     workshop.groups.pop("litellm")
     workshop.add("store", ["erebus", "thanatos"], **STORE)
@@ -99,7 +100,12 @@ def test_a_machine_known_by_name_cannot_be_bound_to(made: Workshop) -> None:
 
 
 def test_a_certificate_for_all_machines_of_a_group(made: Workshop) -> None:
-    certificate = {"name": "store_tls", "kind": "certificate", "ca": "store_ca", "names": ["${machines:store}", "localhost"]}
+    certificate = {
+        "name": "store_tls",
+        "kind": "certificate",
+        "ca": "store_ca",
+        "names": ["${machines:store}", "localhost"],
+    }
     made.edit("store", {"secrets": [{"name": "store_ca", "kind": "ca", "internal": True}, certificate]})
     assert made.problems() == []
     assert secrets_of(made.load())["store_tls"]["names"] == [
@@ -137,7 +143,11 @@ def test_nft_takes_the_rules(made: Workshop) -> None:
         pytest.skip("nft is not installed")
     made.hosts["thanatos"]["ansible_host"] = "fd00::12"
     checked = subprocess.run(
-        [program, "--check", "--file", "-"], input=firewall(made.load(), "erebus"), text=True, capture_output=True, check=False
+        [program, "--check", "--file", "-"],
+        input=firewall(made.load(), "erebus"),
+        text=True,
+        capture_output=True,
+        check=False,
     )
     if "not permitted" in checked.stderr:
         pytest.skip("nft needs root")

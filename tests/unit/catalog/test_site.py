@@ -185,7 +185,12 @@ def test_each_inventory_can_be_deployed(environment: str, network: str) -> None:
         names = [stack["name"] for stack in render_stacks(site, machine)]
         assert names == services_on(site, machine)
     deployed = {name for machine in site.machines for name in services_on(site, machine)}
-    assert deployed == {"postgresql", "redis", "ollama", "litellm", "open-webui", "edge-proxy"}
+    assert deployed == set(site.services)
+    assert deployed == {
+        *("etcd", "postgresql", "postgresql-witness", "postgresql-router", "postgresql-pool"),
+        *("redis", "redis-sentinel", "redis-router"),
+        *("ollama", "litellm", "open-webui", "edge-proxy"),
+    }
 
 
 def test_the_lab_says_what_stands_in() -> None:

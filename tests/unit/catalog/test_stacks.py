@@ -68,10 +68,15 @@ def test_a_stack(site: Site) -> None:
         "name": "litellm",
         "tier": "compute",
         "project": "pantheon-litellm",
-        "networks": ["pantheon-data", "pantheon-ai", "pantheon-edge"],
+        "networks": ["pantheon-ai", "pantheon-edge"],
         "images": ["ghcr.io/berriai/litellm:v1.106.2"],
         "services": {"litellm": {"start_seconds": 120}},
-        "secret_names": ["litellm_master_key", "open_webui_gateway_key", "redis_password", "verify_gateway_key"],
+        "secret_names": [
+            "litellm_master_key",
+            "litellm_redis_password",
+            "open_webui_gateway_key",
+            "verify_gateway_key",
+        ],
         "storage": [],
     }
     assert [(file["path"], file["mode"], file["sensitive"]) for file in files] == [
@@ -88,9 +93,11 @@ def test_tiers_and_names_restrict(site: Site) -> None:
     def names(**kwargs: Any) -> list[str]:
         return [stack["name"] for stack in render_stacks(site, "orpheus", **kwargs)]
 
-    assert names() == ["litellm", "ollama", "open-webui"]
-    assert names(tiers=["data", "edge"]) == []
-    assert names(tiers=["compute"], only=["ollama", "redis"]) == ["ollama"]
+    beside = ["postgresql-pool", "postgresql-router", "redis-router"]
+    assert names() == [*beside, "litellm", "ollama", "open-webui"]
+    assert names(tiers=["data", "edge"]) == beside
+    assert names(tiers=["edge", "tools"]) == []
+    assert names(tiers=["compute"], only=["ollama", "redis", "redis-router"]) == ["ollama"]
     assert names(only=[]) == []
     with pytest.raises(SiteError, match=r'only = "olama": names an unknown service; use one of: .*ollama'):
         names(only=["olama"])
@@ -119,7 +126,7 @@ def test_every_compose_file_is_valid(workshop: Workshop, network: str) -> None:
                 data = yaml.safe_load(content(dict(stack), path))
                 assert [error.message for error in validator.iter_errors(data)] == [], (stack["name"], path)
                 count += 1
-    assert count == 22
+    assert count == 2 * 26
 
 
 def test_the_compose_schema_finds_planted_faults(site: Site) -> None:
@@ -144,13 +151,12 @@ def test_the_base(site: Site) -> None:
     project = to_compose(site, "redis")
     service = project["services"]["redis"]
     assert project["name"] == "pantheon-redis"
-    assert project["networks"] == {"pantheon-data": {"external": True, "name": "pantheon-data"}}
     assert project["volumes"] == {"data": {"name": "pantheon_redis_data"}}
     assert service["env_file"] == [".env"]
     assert service["restart"] == "unless-stopped"
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["labels"] == {"ai.pantheon.service": "redis", "ai.pantheon.tier": "data"}
-    assert service["healthcheck"]["start_period"] == "20s"
+    assert service["healthcheck"]["start_period"] == "90s"
     assert service["volumes"][1] == {
         "type": "bind",
         "source": "./files/usr/local/etc/redis/redis.conf",
@@ -160,21 +166,44 @@ def test_the_base(site: Site) -> None:
     }
 
 
+def test_the_base_joins_networks_or_the_machine(site: Site) -> None:
+    project = to_compose(site, "litellm")
+    service = project["services"]["litellm"]
+    wanted = ["pantheon-ai", "pantheon-edge"]
+    assert project["networks"] == {name: {"external": True, "name": name} for name in wanted}
+    assert service["networks"] == {name: {} for name in wanted}
+    assert service["extra_hosts"] == ["redis-router:host-gateway"]
+    assert "network_mode" not in service
+    for name in ("redis", "redis-router", "postgresql", "postgresql-pool"):
+        project = to_compose(site, name)
+        service = project["services"][name]
+        assert service["network_mode"] == "host"
+        assert not {"networks", "extra_hosts"} & {*project, *service}
+
+
+def test_how_a_container_is_stopped(site: Site) -> None:
+    assert to_compose(site, "postgresql")["services"]["postgresql"]["stop_grace_period"] == "60s"
+    assert to_compose(site, "postgresql-pool")["services"]["postgresql-pool"]["stop_signal"] == "SIGQUIT"
+    assert not {"stop_signal", "stop_grace_period"} & set(to_compose(site, "redis")["services"]["redis"])
+
+
 def test_what_a_machine_adds(site: Site) -> None:
-    assert to_override(site, "redis", "erebus") == {
+    own = {"labels": {"ai.pantheon.config": "@@config-hash@@"}, "mem_limit": "2048m"}
+    assert to_override(site, "litellm", "kratos") == {
         "services": {
-            "redis": {
-                "labels": {"ai.pantheon.config": "@@config-hash@@"},
-                "mem_limit": "512m",
+            "litellm": {
+                **own,
                 "networks": {
-                    "pantheon-data": {
-                        "aliases": ["redis", "redis-erebus"],
-                        "ipv4_address": container_addresses(site, "pantheon-data")[("redis", "erebus")],
+                    network: {
+                        "aliases": ["litellm", "litellm-kratos"],
+                        "ipv4_address": container_addresses(site, network)[("litellm", "kratos")],
                     }
+                    for network in ("pantheon-ai", "pantheon-edge")
                 },
             }
         }
     }
+    assert to_override(site, "postgresql", "erebus") == {"services": {"postgresql": own}}, "its ports are the machine's"
 
 
 def test_only_the_edge_publishes_on_overlay_networks(site: Site) -> None:
@@ -188,15 +217,19 @@ def test_only_the_edge_publishes_on_overlay_networks(site: Site) -> None:
 
 def test_host_networks_publish_on_the_machines_address(workshop: Workshop) -> None:
     workshop.settings["pantheon_network"] = "host"
-    workshop.override("redis", {"endpoints": {"redis": {"published": 6380}}})
+    workshop.override("litellm", {"endpoints": {"api": {"published": 4001}}})
     site = workshop.load()
-    service = to_override(site, "redis", "erebus")["services"]["redis"]
+    service = to_override(site, "litellm", "kratos")["services"]["litellm"]
     assert service["ports"] == [
-        {"target": 6379, "published": "6380", "protocol": "tcp", "mode": "host", "host_ip": "10.1.0.11"}
+        {"target": 4000, "published": "4001", "protocol": "tcp", "mode": "host", "host_ip": "10.1.0.14"}
     ]
-    assert "networks" not in service and "networks" not in to_compose(site, "redis")
-    assert to_env(site, "open-webui", "orpheus")["REDIS_URL"].endswith("@10.1.0.11:6380/0")
-    assert to_env(site, "open-webui", "orpheus")["OPENAI_API_BASE_URLS"] == "http://10.1.0.13:4000/v1"
+    assert "networks" not in service and "networks" not in to_compose(site, "litellm")
+    environment = to_env(site, "open-webui", "orpheus")
+    assert environment["OPENAI_API_BASE_URLS"] == "http://10.1.0.13:4001/v1"
+    assert environment["RAG_OPENAI_API_BASE_URL"] == "http://10.1.0.13:4001/v1"
+    # The network of the machine is the same with both: nothing is published, and the name leads to the machine itself.
+    assert environment["REDIS_URL"].endswith("@redis-router:6390/0")
+    assert "ports" not in to_override(site, "redis-router", "orpheus")["services"]["redis-router"]
 
 
 def test_an_endpoint_for_the_machine_itself(workshop: Workshop) -> None:
@@ -330,8 +363,11 @@ def test_secrets_appear_as_placeholders_in_sensitive_files_only(site: Site) -> N
             for file in stack["files"]:
                 found = set(re.findall(r"@@secret:(.*?)@@", file["content"]))
                 assert file["sensitive"] or not found
-                if file["sensitive"]:
-                    assert file["mode"] in ("0600", "0400", "0640", "0644"), file
+                # Everybody may read a certificate, which is half of a secret, and the half that is shown to everybody.
+                if [name for name in found if not name.endswith("_certificate")]:
+                    assert file["mode"] in ("0600", "0400", "0640"), file
+                elif file["sensitive"]:
+                    assert file["mode"] in ("0600", "0400", "0640", "0644", "0444"), file
                 names |= found
             assert names == set(stack["secret_names"])
 
@@ -342,10 +378,23 @@ def test_a_private_key_is_a_whole_file_for_root_only(site: Site) -> None:
     assert (key["content"], key["mode"]) == ("@@secret:edge_certificate_key@@", "0600")
 
 
-def test_a_template_is_resolved(site: Site) -> None:
+def test_a_template_is_resolved(workshop: Workshop) -> None:
+    entry = {"path": "/etc/tool.conf", "template": "tool/tool.conf", "mode": "0400", "uid": 999, "gid": 999}
+    workshop.add("tool", ["erebus"], secrets=[{"name": "tool_password"}], files=[entry])
+    (workshop.catalog / "templates/tool").mkdir()
+    template = "requirepass ${secret:tool_password}\nname ${machine:name}\n"
+    (workshop.catalog / "templates/tool/tool.conf").write_text(template)
+    stack = stack_of(workshop.load(), "erebus", "tool")
+    assert content(stack, "files/etc/tool.conf") == "requirepass @@secret:tool_password@@\nname erebus\n"
+    (file,) = [file for file in stack["files"] if file["path"].endswith("tool.conf")]
+    assert (file["mode"], file["uid"], file["gid"], file["sensitive"]) == ("0400", 999, 999, True)
+    assert stack["secret_names"] == ["tool_password"]
+
+
+def test_a_derived_text_is_written_as_it_is(site: Site) -> None:
     stack = stack_of(site, "erebus", "redis")
     text = content(stack, "files/usr/local/etc/redis/redis.conf")
-    assert "requirepass @@secret:redis_password@@\n" in text and "${" not in text
+    assert "\nmasterauth @@secret:redis_replication_password@@\n" in text and "${" not in text
     (file,) = [file for file in stack["files"] if file["path"].endswith("redis.conf")]
     assert (file["mode"], file["uid"], file["gid"], file["sensitive"]) == ("0400", 999, 999, True)
 

@@ -92,8 +92,8 @@ def action(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Action:
 def test_one_call_carries_everything_of_the_host(action: Action) -> None:
     action.run()
     (sent,) = action.sent
-    assert [stack["name"] for stack in sent["stacks"]] == ["redis", "litellm"]
-    assert sent["keep"] == ["redis", "litellm"]
+    assert [stack["name"] for stack in sent["stacks"]] == ["redis", "redis-router", "litellm"]
+    assert sent["keep"] == ["redis", "redis-router", "litellm"]
     assert (sent["machine"], sent["root"], sent["only"], sent["tiers"]) == ("one", "/opt/pantheon", None, None)
 
 
@@ -101,7 +101,7 @@ def test_files_carry_placeholders_and_secrets_travel_apart(action: Action) -> No
     result = action.run()
     (sent,) = action.sent
     assert VALUE not in str(sent["stacks"])
-    assert sent["secrets"]["redis_password"] == f"{VALUE}-redis_password"
+    assert sent["secrets"]["litellm_redis_password"] == f"{VALUE}-litellm_redis_password"
     assert VALUE not in str(result)
     assert "invocation" not in result
     assert action.module_vars["ansible_no_target_syslog"] is True
@@ -119,14 +119,15 @@ def test_the_hash_stands_in_the_label(action: Action) -> None:
 def test_tiers_and_what_stays(action: Action) -> None:
     action.run(tiers=["data"])
     (sent,) = action.sent
-    assert [stack["name"] for stack in sent["stacks"]] == ["redis"]
-    assert sent["keep"] == ["redis", "litellm"]
+    assert [stack["name"] for stack in sent["stacks"]] == ["redis", "redis-router"]
+    assert sent["keep"] == ["redis", "redis-router", "litellm"]
 
 
 def test_what_is_required_on_the_same_machine_is_passed_on(action: Action) -> None:
     action.run()
-    (litellm,) = [stack for stack in action.sent[0]["stacks"] if stack["name"] == "litellm"]
-    assert "redis" in litellm["requires"]
+    requires = {stack["name"]: stack["requires"] for stack in action.sent[0]["stacks"]}
+    assert "redis-router" in requires["litellm"]
+    assert "redis" in requires["redis-router"]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_tags_of_the_run_reach_the_module(action: Action) -> None:
 
 def test_a_missing_secret_is_named_with_its_service_and_the_remedy(action: Action) -> None:
     action.secrets = {}
-    with pytest.raises(AnsibleActionFail, match=r"redis_password \(of redis, litellm\).*preflight"):
+    with pytest.raises(AnsibleActionFail, match=r"\blitellm_redis_password \(of redis, litellm\).*preflight"):
         action.run()
     assert action.sent == []
 
@@ -164,8 +165,8 @@ def test_check_mode_goes_on_before_the_secrets_are_made(action: Action) -> None:
     (action.folder / "secrets.yml").unlink()
     action.secrets = {}
     result = action.run(check=True)
-    assert action.sent[0]["secrets"]["redis_password"] == compose_stack.NOT_YET
-    assert "redis_password" in result["warnings"][0]
+    assert action.sent[0]["secrets"]["litellm_redis_password"] == compose_stack.NOT_YET
+    assert "litellm_redis_password" in result["warnings"][0]
 
 
 def test_secrets_without_a_folder_to_keep_them(action: Action) -> None:
@@ -208,7 +209,7 @@ def test_what_was_seen_as_wanted_is_not_asked_again(action: Action) -> None:
     variables = seen(action)
     result = action.run(variables=variables, tiers=["data"])
     assert action.sent == []
-    assert (result["changed"], list(result["stacks"])) == (False, ["redis"])
+    assert (result["changed"], list(result["stacks"])) == (False, ["redis", "redis-router"])
     assert result["looks"] == variables["docker_result"]["looks"]  # for the tiers that follow
     assert VALUE not in str(result)
 

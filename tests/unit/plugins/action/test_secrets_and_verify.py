@@ -60,7 +60,7 @@ def test_secrets_are_made_once_and_only_names_are_shown(project: Path) -> None:
     file = project / "inventories" / "lab" / "secrets.yml"
     status, text = play(project, "pass-1", "--check", "--diff")
     assert status == 0, text
-    assert "+redis_password: (new)" in text
+    assert "+redis_replication_password: (new)" in text
     assert not file.exists()
     assert not (project / "artifacts").exists()
 

@@ -32,14 +32,15 @@ def ask(*terms: str) -> list[Any]:
 def test_a_view_per_term() -> None:
     placement, networks, models = ask("placement", "networks", "models")
     assert placement["redis"] == ["one"] and placement["postgresql"] == []
-    assert networks["litellm"] == ["pantheon-data", "pantheon-ai", "pantheon-edge"]
+    assert networks["litellm"] == ["pantheon-ai", "pantheon-edge"] and networks["redis"] == []
+    assert placement["redis-router"] == ["one"], "beside litellm"
     assert models == [{"name": "chat", "role": "chat", "machines": ["one"]}]
 
 
 def test_the_files_of_the_host_that_asks() -> None:
     (files,) = ask("files")
-    assert sorted(files) == ["edge-proxy", "litellm", "ollama", "redis"]
-    assert "requirepass @@secret:redis_password@@" in files["redis"]["files/usr/local/etc/redis/redis.conf"]
+    assert sorted(files) == ["edge-proxy", "litellm", "ollama", "redis", "redis-router"]
+    assert "masterauth @@secret:redis_replication_password@@" in files["redis"]["files/usr/local/etc/redis/redis.conf"]
 
 
 def test_every_documented_view_exists_and_is_plain_data() -> None:
@@ -48,7 +49,7 @@ def test_every_documented_view_exists_and_is_plain_data() -> None:
     yaml.safe_dump(views)
     assert {route["hosts"][0] for route in views["routes"]} == {"llm.example.test"}
     assert views["settings"]["domain"] == "example.test"
-    assert views["secrets"]["redis_password"]["kind"] == "password"
+    assert views["secrets"]["redis_replication_password"]["kind"] == "password"
 
 
 def test_an_unknown_view_names_the_known_ones() -> None:

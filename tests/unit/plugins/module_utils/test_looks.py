@@ -15,6 +15,7 @@ from ansible_collections.pantheon.ai.plugins.module_utils import (
     _compose_stack_call,
     _looks,
     _ollama_models,
+    _postgresql_cluster,
     _postgresql_databases,
     _storage_call,
 )
@@ -65,7 +66,7 @@ def test_wrong_parameters_are_left_to_the_call_itself(monkeypatch: pytest.Monkey
     assert asked == []
 
 
-@pytest.mark.parametrize("module", [_compose_stack_call, _ollama_models, _postgresql_databases])
+@pytest.mark.parametrize("module", [_compose_stack_call, _ollama_models, _postgresql_cluster, _postgresql_databases])
 def test_every_module_that_machine_state_may_ask_is_known(module: Any) -> None:
     name = module.__name__.rsplit("._", 1)[1].removesuffix("_call")
     arguments, perform = _looks._module(name)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.pantheon.ai.plugins.module_utils import _containers
+from ansible_collections.pantheon.ai.plugins.module_utils import _postgresql_cluster as cluster
 from ansible_collections.pantheon.ai.plugins.module_utils import _postgresql_databases as pg
 
 # RFC 7677, section 3: user "user", password "pencil".
@@ -95,8 +96,15 @@ class Transcript:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
+PRIMARY = '{"server": {"standby": false, "streams": false, "waits": false, "standbys": 0}}\n'
+ALONE = PRIMARY.replace('"waits": false', '"waits": true')
+STANDBY = '{"server": {"standby": true, "streams": true, "waits": false, "standbys": 0}}\n'
+LEADERLESS = STANDBY.replace('"streams": true', '"streams": false')
+POOLER = pg.Pooler("pgbouncer", "pass-of-pool")
+
+
 def test_passwords_are_in_no_argument_and_not_in_the_sql() -> None:
-    runner = Transcript((0, "", ""))
+    runner = Transcript((0, PRIMARY, ""))
     pg.Databases(pg.Psql(runner, "abc"), check_mode=False).present(pg.parse(WANTED))
     (query, _input), (command, script) = runner.calls
     assert query == command
@@ -135,6 +143,77 @@ def test_the_container_is_found_by_its_labels() -> None:
         _containers.find(Transcript((0, "\n", "")), "p", "s")
     with pytest.raises(_containers.ContainerError, match="Docker does not answer: Cannot connect"):
         _containers.find(Transcript((1, "", "Cannot connect")), "p", "s")
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_standby_leaves_it_to_its_leader(check_mode: bool) -> None:
+    runner = Transcript((0, STANDBY, ""))
+    result = pg.Databases(pg.Psql(runner, "abc"), check_mode).present(pg.parse(WANTED), POOLER)
+    assert len(runner.calls) == 1, "what the server is comes with what it holds"
+    assert (result["changed"], result["role"], result["roles"], result["databases"]) == (False, "standby", {}, {})
+    assert "standby" in result["msg"]
+
+
+def test_a_leader_that_is_still_to_be_chosen_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pg, "POLL", 0)
+    runner = Transcript((0, LEADERLESS, ""), (0, LEADERLESS, ""), (0, PRIMARY, ""))
+    result = pg.Databases(pg.Psql(runner, "abc"), check_mode=True, wait=5).present(pg.parse(WANTED))
+    assert (result["role"], result["changed"], len(runner.calls)) == ("primary", True, 3)
+    with pytest.raises(pg.DatabaseError, match=r"standby that receives nothing from a leader.*after 0 s") as caught:
+        pg.Databases(pg.Psql(Transcript((0, LEADERLESS, "")), "abc"), False, wait=0).present(pg.parse(WANTED))
+    assert "patronictl list" in caught.value.remedy
+
+
+def test_nothing_is_changed_while_nobody_would_have_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pg, "POLL", 0)
+    streaming = ALONE.replace('"standbys": 0', '"standbys": 1')
+    runner = Transcript((0, ALONE, ""), (0, ALONE, ""), (0, streaming, ""), (0, "", ""))
+    assert pg.Databases(pg.Psql(runner, "abc"), False, wait=5).present(pg.parse(WANTED))["changed"]
+    assert "CREATE ROLE" in runner.calls[3][1]
+    never = Transcript((0, ALONE, ""))
+    with pytest.raises(pg.DatabaseError, match="waits for a synchronous standby, and none streams") as caught:
+        pg.Databases(pg.Psql(never, "abc"), False, wait=0).present(pg.parse(WANTED))
+    assert "Bring a standby back" in caught.value.remedy
+    assert "CREATE" not in str(never.calls)
+
+
+def test_a_leader_that_lost_its_place_says_so() -> None:
+    text = "ERROR:  cannot execute CREATE ROLE in a read-only transaction"
+    runner = Transcript((0, PRIMARY, ""), (3, "", text))
+    with pytest.raises(pg.DatabaseError) as caught:
+        pg.Databases(pg.Psql(runner, "abc"), check_mode=False).present(pg.parse(WANTED))
+    assert caught.value.remedy == "Another machine became the leader just now: run again."
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"user": "Pool"}, "pooler.user: 'Pool' is not a plain name"),
+        ({"user": "litellm"}, "pooler.user: 'litellm' is also the role of a database"),
+        ({"password": None}, "pooler.password: the password of pgbouncer is empty"),
+        ({"password": "ü"}, "not printable ASCII"),
+    ],
+)
+def test_a_pool_that_cannot_be_is_refused(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(pg.DatabaseError, match=message):
+        pg.parse_pooler({"user": "pgbouncer", "password": "secret", **entry}, pg.parse(WANTED))
+
+
+def test_without_a_server_the_pool_would_be_made() -> None:
+    result = pg.Databases(None, check_mode=True).present([], POOLER)
+    assert (result["changed"], result["pooler"], result["role"]) == (True, "created", "primary")
+    assert result["diff"]["before"] == {
+        "pooler role pgbouncer": None,
+        "pooler schema": None,
+        "pooler function": None,
+    }
+    assert "pass-of" not in str(result)
+
+
+def test_nothing_wanted_asks_nobody() -> None:
+    runner = Transcript((0, "", ""))
+    assert pg.Databases(pg.Psql(runner, "abc"), False).present([])["changed"] is False
+    assert runner.calls == []
 
 
 # -- a real server ----------------------------------------------------------------------------------------------------
@@ -263,3 +342,79 @@ def test_a_database_with_another_encoding_is_pointed_out(server: pg.Psql) -> Non
     assert result["warnings"] == [
         "database old has the encoding SQL_ASCII; services need UTF8. Dump it, drop it and run again."
     ]
+
+
+def test_a_real_server_needs_a_restart_for_the_parameters_that_are_known_to(server: pg.Psql) -> None:
+    """What postgresql_cluster foresees in check mode."""
+    found = set(server.sql("SELECT name FROM pg_settings WHERE context = 'postmaster';").split())
+    # Set by Patroni, on the command line or at build time, or of no use to anybody.
+    others = {"config_file", "data_directory", "data_sync_retry", "debug_io_direct", "hba_file", "ignore_invalid_pages"}
+    assert found - others <= cluster.NEED_RESTART
+    assert not set(server.sql("SELECT name FROM pg_settings WHERE context <> 'postmaster';").split()) & (
+        cluster.NEED_RESTART
+    )
+
+
+OTHER_LOOKUP = (
+    "CREATE FUNCTION pgbouncer.user_lookup(i_username text, OUT uname text) LANGUAGE sql AS $$SELECT i_username$$;"
+)
+LOOKUP = "SELECT uname, phash IS NOT NULL FROM pgbouncer.user_lookup('{}');"
+
+
+def test_a_real_server_lets_the_pool_look_up_who_may_sign_in(server: pg.Psql) -> None:
+    wanted = pg.parse(WANTED)
+    check = pg.Databases(server, check_mode=True).present(wanted, POOLER)
+    first = pg.Databases(server, check_mode=False).present(wanted, POOLER)
+    assert check == first
+    assert (first["pooler"], first["changed"]) == ("created", True)
+    second = pg.Databases(server, check_mode=False).present(wanted, POOLER)
+    assert (second["pooler"], second["changed"], second["diff"]) == ("none", False, {"before": {}, "after": {}})
+
+    server.sql(
+        "CREATE ROLE copies LOGIN REPLICATION PASSWORD 'x'; CREATE ROLE root LOGIN SUPERUSER PASSWORD 'x';"
+        "CREATE ROLE over LOGIN PASSWORD 'x' VALID UNTIL '2001-01-01'; CREATE ROLE nobody PASSWORD 'x';"
+    )
+
+    def seen(name: str, user: str = "pgbouncer", password: str = "pass-of-pool") -> tuple[int, str]:
+        return sign_in(server, user, password, "postgres", LOOKUP.format(name))
+
+    assert seen("litellm") == (0, "litellm|t")
+    assert [seen(name) for name in ("postgres", "copies", "root", "over", "nobody", "missing")] == [(0, "")] * 6
+    status, text = seen("litellm", "litellm", "pass-of-litellm")
+    assert status == 1
+    assert "permission denied" in text
+    status, text = sign_in(server, "pgbouncer", "pass-of-pool", "postgres", "SELECT rolpassword FROM pg_authid;")
+    assert "permission denied" in text
+    assert sign_in(server, "pgbouncer", "pass-of-pool", "litellm")[0] == 2, "it only looks up"
+
+
+@pytest.mark.parametrize(
+    ("drift", "kinds"),
+    [
+        ("ALTER ROLE pgbouncer SUPERUSER CREATEDB;", ["role"]),
+        ("ALTER ROLE pgbouncer NOLOGIN REPLICATION PASSWORD 'other';", ["role"]),
+        ("GRANT pg_read_all_data, pg_monitor TO pgbouncer;", ["role"]),
+        ("GRANT ALL ON SCHEMA pgbouncer TO PUBLIC; GRANT CREATE ON SCHEMA pgbouncer TO litellm;", ["schema"]),
+        ("ALTER SCHEMA pgbouncer OWNER TO litellm;", ["schema"]),
+        ("GRANT EXECUTE ON FUNCTION pgbouncer.user_lookup(text) TO PUBLIC, litellm;", ["function"]),
+        ("REVOKE EXECUTE ON FUNCTION pgbouncer.user_lookup(text) FROM pgbouncer;", ["function"]),
+        ("ALTER FUNCTION pgbouncer.user_lookup(text) RESET search_path;", ["function"]),
+        ("ALTER FUNCTION pgbouncer.user_lookup(text) SECURITY INVOKER;", ["function"]),
+        ("ALTER FUNCTION pgbouncer.user_lookup(text) OWNER TO litellm;", ["function"]),
+        ("DROP SCHEMA pgbouncer CASCADE;", ["schema", "function"]),
+        ("DROP FUNCTION pgbouncer.user_lookup(text); " + OTHER_LOOKUP, ["function"]),
+    ],
+)
+def test_a_real_server_gets_back_what_the_pool_needs(server: pg.Psql, drift: str, kinds: list[str]) -> None:
+    wanted = pg.parse(WANTED)
+    pg.Databases(server, check_mode=False).present(wanted, POOLER)
+    server.sql(drift)
+    check = pg.Databases(server, check_mode=True).present(wanted, POOLER)
+    result = pg.Databases(server, check_mode=False).present(wanted, POOLER)
+    assert check == result
+    assert result["pooler"] == "changed"
+    assert [name.split()[1] for name in result["diff"]["after"]] == kinds
+    assert "pass-of" not in str(result)
+    assert "SCRAM" not in str(result)
+    assert pg.Databases(server, check_mode=False).present(wanted, POOLER)["changed"] is False
+    assert sign_in(server, "pgbouncer", "pass-of-pool", "postgres", LOOKUP.format("litellm")) == (0, "litellm|t")

@@ -12,14 +12,21 @@ import pytest
 import yaml
 
 from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
+    POOLER_SECRET,
     STORAGE_DEFAULTS,
     answer,
     client_digests,
+    cluster_key,
+    cluster_parameters,
+    cluster_to_do,
     config_hash,
     key_of,
+    leader_was_in_order,
     looks_of,
     storage_key,
+    wanted_pooler,
     with_passwords,
+    with_pooler_password,
 )
 from ansible_collections.pantheon.ai.plugins.plugin_utils._secrets import SecretsError
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import COLLECTION
@@ -33,6 +40,7 @@ def stack(content: str, path: str = "a", mode: str = "0644") -> Stack:
         project="pantheon-x",
         networks=[],
         images=[],
+        storage=[],
         services={"x": {}},
         secret_names=[],
         files=[{"path": path, "content": content, "mode": mode, "uid": 0, "gid": 0, "sensitive": False}],
@@ -115,3 +123,90 @@ def test_how_long_to_wait_is_not_part_of_the_question() -> None:
     assert storage_key(asked) == storage_key({**asked, **STORAGE_DEFAULTS, "wait": 3})
     assert storage_key(asked) != storage_key({**asked, "backend": "fuse"})
     assert storage_key(asked) != storage_key({"mounts": [{"name": "models", "path": "/other"}]})
+
+
+# --- databases and their cluster ---------------------------------------------------------------------------------------
+
+
+class Site:
+    """As much of a site as these functions look at."""
+
+    def __init__(self, groups: dict[str, list[str]], addresses: dict[str, str] | None = None) -> None:
+        names = ("postgresql", "postgresql-pool")
+        self.groups = groups
+        self.services = {
+            name: {"placement": {"mode": "all", "group": name}, "resources": {"memory_mb": 1024}, "databases": []}
+            for name in names
+        }
+        given = addresses or {}
+        self.machines = {name: type("M", (), {"address": given.get(name, f"10.0.0.{name}")})() for name in "12"}
+        self.settings = type("S", (), {"root": "/srv/pantheon", "postgresql": {}})()
+
+
+def test_the_members_are_asked_where_their_machines_are() -> None:
+    site: Any = Site({"postgresql": ["1", "2"]}, {"2": "fd00::2"})
+    parameters = cluster_parameters(site)
+    assert parameters is not None
+    assert parameters["members"] == {"1": "https://10.0.0.1:8008", "2": "https://[fd00::2]:8008"}
+    assert parameters["tls"]["key"] == "/srv/pantheon/postgresql/files/etc/patroni/tls/server.key"
+    assert parameters["dynamic"]["synchronous_mode"] is True
+    assert cluster_key(parameters) == cluster_key({**parameters, "wait": 7, "tolerate": ["1"]})
+    assert cluster_key(parameters) != cluster_key({**parameters, "dynamic": {}})
+
+
+def test_without_a_machine_there_is_no_cluster() -> None:
+    site: Any = Site({})
+    assert cluster_parameters(site) is None
+    assert cluster_to_do(site, {}) == []
+
+
+def seen(site: Any, **hosts: Any) -> dict[str, Any]:
+    """Return variables of a run in which these machines were looked at; None stands for nothing found to be in order."""
+    key = cluster_key(cluster_parameters(site) or {})
+    look = {"module": "postgresql_cluster", "keys": key, "result": {"changed": False, "leader": "1"}}
+    results = {name[1:]: {"docker_result": {"looks": [look] if good else []}} for name, good in hosts.items()}
+    return {"hostvars": results}
+
+
+def test_a_cluster_that_every_member_saw_in_order_is_left_alone() -> None:
+    site: Any = Site({"postgresql": ["1", "2"]})
+    assert cluster_to_do(site, seen(site, _1=True, _2=True)) == []
+    assert cluster_to_do(site, seen(site, _1=True, _2=False)) == ["1", "2"]
+    assert cluster_to_do(site, seen(site, _1=True)) == ["1", "2"], "a machine that is off"
+    assert cluster_to_do(site, {}) == ["1", "2"], "nobody looked, or a syntax check"
+    later = seen(site, _1=True, _2=True)
+    later["hostvars"]["2"]["stacks_result"] = {"changed": True}
+    assert cluster_to_do(site, later) == ["1", "2"], "a container was restarted since"
+    site.settings.root = "/opt/pantheon"
+    assert cluster_to_do(site, seen(Site(site.groups), _1=True, _2=True)) == [], (
+        "the inventory's settings are not known"
+    )
+
+
+def test_a_standby_knows_nothing_without_its_leader() -> None:
+    key = {"databases": "k"}
+
+    def result(role: str, **keys: str) -> dict[str, Any]:
+        look = {"module": "postgresql_databases", "keys": {**key, **keys}, "result": {"changed": False, "role": role}}
+        return {"docker_result": {"looks": [look]}}
+
+    def known(**hosts: Any) -> bool:
+        return leader_was_in_order({"hostvars": hosts}, ["a", "b", "off"], key)
+
+    assert known(a=result("primary"), b=result("standby"))
+    assert not known(a={"docker_result": {"looks": []}}, b=result("standby"))
+    assert not known(a=result("primary", databases="other"), b=result("standby"))
+    assert not known(c=result("primary")), "of another cluster"
+
+
+def test_the_pool_has_its_password_from_the_secrets() -> None:
+    site: Any = Site({"postgresql": ["1"], "postgresql-pool": ["1"]})
+    pooler = wanted_pooler(site)
+    assert pooler == {"user": "pgbouncer"}
+    assert wanted_pooler(site, "postgresql-of-somebody") is None
+    assert wanted_pooler(Site({"postgresql": ["1"]})) is None  # type: ignore[arg-type]
+    assert with_pooler_password(pooler, {POOLER_SECRET: "p"}, "inv")["password"] == "p"
+    assert with_pooler_password({**pooler, "password": "own"}, {}, "inv")["password"] == "own"
+    assert with_pooler_password(pooler, {}, "inv", "later")["password"] == "later"
+    with pytest.raises(SecretsError, match=r"inv/secrets.yml: postgresql_pooler_password: .*preflight"):
+        with_pooler_password(pooler, {}, "inv")

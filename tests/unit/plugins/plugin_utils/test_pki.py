@@ -129,5 +129,7 @@ def test_a_certificate_for_addresses_serves_both_ends(tmp_path: Path) -> None:
     assert _pki.certificate_names(pair.certificate) == sorted(names)
     assert _pki.renewal_reason(pair, authority, names) is None
     assert _pki.renewal_reason(pair, authority, [*names, "10.1.0.12"]) == "the names changed"
-    usage = _pki._load_certificate(pair.certificate).extensions.get_extension_for_class(_pki.x509.ExtendedKeyUsage).value
+    usage = (
+        _pki._load_certificate(pair.certificate).extensions.get_extension_for_class(_pki.x509.ExtendedKeyUsage).value
+    )
     assert {usage_._name for usage_ in usage} == {"serverAuth", "clientAuth"}

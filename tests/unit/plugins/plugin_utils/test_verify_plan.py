@@ -14,7 +14,7 @@ from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.vars.manager import VariableManager
 
-from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import placed, secrets_of
+from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import placed, secrets_of, services_on
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site, load_site
 from ansible_collections.pantheon.ai.plugins.plugin_utils._verify import Plan, Probe, make_plan, segment_probes
 
@@ -69,7 +69,7 @@ def test_only_the_edge_is_open_from_outside(lab: Site) -> None:
     for ports in plan.ports:
         expected = {80, 443} if ports.machine in placed(lab, "edge-proxy") else set()
         assert set(ports.public) == expected
-        assert {4000, 5432, 6379, 8080, 11434} <= set(ports.closed)
+        assert {2379, 2380, 4000, 5432, 6379, 6390, 6432, 8008, 8080, 11434, 26379} <= set(ports.closed)
         assert not set(ports.public) & set(ports.closed)
         assert ports.skip == ""
 
@@ -82,13 +82,40 @@ def test_segments_follow_what_services_require(lab: Site) -> None:
     gateway = placed(lab, "litellm")[0]
     model_machine = placed(lab, "ollama")[-1]
     edge = placed(lab, "edge-proxy")[0]
-    assert probes(lab, gateway, "litellm", "redis") == {"open"}
     assert probes(lab, gateway, "litellm", "ollama") == {"open"}
-    for target in ("redis", "postgresql"):
-        assert probes(lab, model_machine, "ollama", target) == {"closed"}
-        assert probes(lab, edge, "edge-proxy", target) == {"closed"}
+    assert probes(lab, model_machine, "ollama", "open-webui") == set(), "they share a network"
+    for source, machine, target in (("ollama", model_machine, "edge-proxy"), ("edge-proxy", edge, "ollama")):
+        assert probes(lab, machine, source, target) == {"closed"}
         address = lab.machines[placed(lab, target)[0]].address
-        assert probes(lab, edge, "edge-proxy", address) == {"closed"}, "neither by name nor through the machine"
+        assert probes(lab, machine, source, address) == {"closed"}, "neither by name nor through the machine"
+
+
+def test_what_uses_the_network_of_its_machine_is_closed_to_containers(lab: Site) -> None:
+    """Also to the gateway: its way to Redis is the router beside it, which is in none of the segments either."""
+    gateway = placed(lab, "litellm")[0]
+    model_machine = placed(lab, "ollama")[-1]
+    edge = placed(lab, "edge-proxy")[0]
+    ports = {"redis": {6379}, "redis-sentinel": {26379}, "postgresql": {5432, 8008}, "etcd": {2379, 2380}}
+    for source, machine in (("litellm", gateway), ("ollama", model_machine), ("edge-proxy", edge)):
+        found = [probe for probe in segment_probes(lab, machine) if probe.source == source]
+        for target, wanted in ports.items():
+            assert not [probe for probe in found if probe.target == target], "it has no name in a network"
+            for host in placed(lab, target):
+                address = lab.machines[host].address
+                closed = {probe.port for probe in found if (probe.target, probe.expect) == (address, "closed")}
+                assert wanted <= closed, (source, target, host)
+    assert probes(lab, gateway, "litellm", "redis-router") == set()
+
+
+def test_the_network_of_a_machine_is_no_segment(lab: Site) -> None:
+    """Such a service reaches what its machine reaches, so there is nothing that has to be closed to it."""
+    assert {"etcd", "postgresql", "redis"} <= set(services_on(lab, "erebus"))
+    assert segment_probes(lab, "erebus") == []
+    gateway = placed(lab, "litellm")[0]
+    assert "redis-router" in services_on(lab, gateway)
+    sources = {probe.source for probe in segment_probes(lab, gateway)}
+    assert "litellm" in sources
+    assert not [source for source in sources if lab.services[source]["network"] == "machine"]
 
 
 def test_a_machine_without_services_has_no_probes(lab: Site) -> None:
