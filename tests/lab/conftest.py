@@ -155,8 +155,8 @@ class Lab:
         """Which containers are missing, too many, not running or not healthy: {"machine/container": what is wrong}."""
         now = self.containers()
         return {
-            **{name: "is missing" for name in wanted - set(now)},
-            **{name: "is not wanted" for name in set(now) - wanted},
+            **dict.fromkeys(wanted - set(now), "is missing"),
+            **dict.fromkeys(set(now) - wanted, "is not wanted"),
             **{
                 name: f"{one.status}, {one.health}"
                 for name, one in now.items()
@@ -168,7 +168,9 @@ class Lab:
         """No two containers have the same address on a network between the machines."""
         form = "{{range $name, $one := .NetworkSettings.Networks}}{{$name}}={{$one.IPAddress}} {{end}}"
         script = f"docker ps -q --filter label=com.docker.compose.project | xargs -r docker inspect --format '{form}'"
-        found = [pair for machine in self.machines for pair in self.on(machine, script).split() if not pair.endswith("=")]
+        found = [
+            pair for machine in self.machines for pair in self.on(machine, script).split() if not pair.endswith("=")
+        ]
         assert found
         assert len(set(found)) == len(found), sorted(found)
 
