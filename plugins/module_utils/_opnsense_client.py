@@ -29,6 +29,9 @@ REQUESTS_PER_CONNECTION = 15
 IDLE_SECONDS = 25.0
 """The web server closes a connection that was idle for 30 s; a little less, because the way takes time too."""
 
+LONGEST_WAIT = 20.0
+"""How many seconds more a request that was too slow may take before what it did is looked at."""
+
 PRIVILEGES = (
     ("unbound/", "Services: Unbound"),
     ("diagnostics/system/", "Lobby: Dashboard"),
@@ -80,6 +83,12 @@ class Unreachable(OpnsenseError):
     code = "unreachable"
 
 
+class TooSlow(Unreachable):
+    """The answer did not come in time. What was asked for may still be carried out within the seconds of wait."""
+
+    wait = 0.0
+
+
 class Untrusted(OpnsenseError):
     """The certificate is not the expected one. Nothing was sent."""
 
@@ -105,13 +114,13 @@ class Missing(OpnsenseError):
 
 
 class Refused(OpnsenseError):
-    """The router refused, and said why."""
+    """The router refused. Only when it is meant for people (reasoned), what it says is the reason."""
 
     code = "refused"
 
-    def __init__(self, message: str, remedy: str = "", title: str = "", text: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "", title: str = "", text: str = "", reasoned: bool = True) -> None:
         super().__init__(message, remedy)
-        self.title, self.text = title, text
+        self.title, self.text, self.reasoned = title, text, reasoned
 
 
 class Invalid(OpnsenseError):
@@ -352,6 +361,8 @@ class Client:
                 "Take the reason away, or look at System: Log Files: Backend on the router.",
                 title,
                 text,
+                # A fault of its own it tells without a title, a refusal at least with an empty one.
+                "errorTitle" in value,
             )
         if status != 200 or value is self:
             raise OpnsenseError(
@@ -391,10 +402,12 @@ class Client:
                 return response.status, content
             except socket.timeout:
                 self.close()
-                raise Unreachable(
+                slow = TooSlow(
                     f"The router {self.settings.host} did not answer {method} {path[:120]} within {seconds:g} s",
-                    "Look at its load, or raise timeout (apply_timeout where a service is restarted).",
-                ) from None
+                    "Look at its load, or raise timeout (apply_timeout where a service is restarted). Then run again.",
+                )
+                slow.wait = min(seconds, LONGEST_WAIT) if method == "POST" else 0.0
+                raise slow from None
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 if repeatable and not again:
@@ -463,6 +476,13 @@ class Client:
 
     def _context(self) -> ssl.SSLContext:
         settings = self.settings
+        if not settings.ca_path and (settings.fingerprint or not settings.validate_certs):
+            # A pinned certificate is known already; the usual self-signed one could not be verified any other way.
+            # The authorities of the system take longer to load than a request, and here nobody would ask them.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return context
         try:
             context = ssl.create_default_context(
                 cafile=settings.ca_path if settings.ca_path and not os.path.isdir(settings.ca_path) else None,
@@ -473,8 +493,7 @@ class Client:
                 f"ca_path {settings.ca_path} cannot be used ({describe(error)})",
                 "Give the certificate of the router, or of who signed it, as a PEM file.",
             ) from None
-        # A pinned certificate is known already; the usual self-signed one could not be verified any other way.
-        if not settings.validate_certs or (settings.fingerprint and not settings.ca_path):
+        if not settings.validate_certs:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context

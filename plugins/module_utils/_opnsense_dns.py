@@ -17,6 +17,7 @@ from ansible_collections.pantheon.ai.plugins.module_utils._opnsense_client impor
     Missing,
     OpnsenseError,
     Refused,
+    Unreachable,
     boolean,
     entries,
     part,
@@ -26,13 +27,16 @@ from ansible_collections.pantheon.ai.plugins.module_utils._opnsense_plan import 
     Item,
     Plan,
     Store,
+    apply_by_hand,
     check_description,
     check_owner,
     conflict_remedy,
     make_plan,
+    old_values,
     refuse,
     save_explained,
     tagged,
+    take_back,
     untagged,
 )
 
@@ -105,7 +109,7 @@ class Server:
         if str(part(answer, "status")).lower() != "ok":
             raise OpnsenseError(
                 f"The router did not apply the settings of {self.title}: {part(answer, 'status') or 'no status'}",
-                "What was written is saved and not active. Run again.",
+                "Look at System: Log Files: Backend on the router, then run again.",
             )
 
     def status(self) -> str:
@@ -176,6 +180,8 @@ class Engine:
     kind = "record"
     list_name = "records"
     whole_updates = False
+    repairs = False
+    """Whether a later run sees that something is saved and not active."""
 
     def __init__(
         self,
@@ -278,8 +284,8 @@ class Engine:
             else:
                 self.look(result)
         except OpnsenseError as error:
-            if not self.store.revisions:
-                result["changed"] = False
+            if self.plan and not self.check_mode:
+                self.not_active(error, result)
             error.result = {**result, "requests": self.api.requests, "revisions": self.store.revisions, **error.result}
             raise
         result["requests"], result["revisions"] = self.api.requests, self.store.revisions
@@ -317,6 +323,27 @@ class Engine:
             result[self.list_name] = self.uuids(self.read())
         else:
             result[self.list_name] = self.uuids()
+
+    def not_active(self, error: OpnsenseError, result: t.Dict[str, t.Any]) -> None:
+        """See to it that the next run applies what this one may have written and did not apply."""
+        # A write whose answer is missing may have been carried out.
+        saved = bool(self.store.revisions) or isinstance(error, (Unreachable, Refused))
+        if not saved:
+            result["changed"] = False
+        if not saved or result["applied"] or not self.options["apply"]:
+            return
+        if self.repairs and self.options["verify"]:
+            result["changed"] = bool(self.store.revisions) or isinstance(error, Unreachable)
+            if self.store.revisions:
+                error.remedy = (
+                    f"{error.remedy} What was written is saved and may not be active; the next run applies it."
+                )
+            return
+        place = f"Services: {self.server.title}"
+        if self.options["rollback"]:
+            result["changed"] = not take_back(error, self.restore, place, self.sleep)
+        else:
+            error.remedy = f"{error.remedy} What was written may be saved and not active. {apply_by_hand(place)}"
 
     def delete(self) -> None:
         """Delete what the plan says."""
@@ -393,26 +420,29 @@ class Engine:
         done = {**result, "requests": self.api.requests, "revisions": self.store.revisions}
         return OpnsenseError(message, remedy, done)
 
-    def restore(self) -> None:
-        """Write the old state back the same way."""
+    def restore(self) -> bool:
+        """Write the old state back the same way; tell whether anything was to be written."""
         now = {item.uuid: item for item in self.read()}
         known = {item.uuid for item in self.existing}
         made = {(item.key, item.value) for item in self.plan.creates}
         updates = {
-            change.old.uuid: {name: change.old.raw.get(name, "") for name in change.fields}
+            change.old.uuid: old_values(change.old, now[change.old.uuid], change.fields)
             for change in self.plan.updates
             if change.old.uuid in now
         }
+        updates = {uuid: fields for uuid, fields in updates.items() if fields}
         lost = [item for item in self.plan.deletes if item.uuid not in now]
         lost += [change.old for change in self.plan.updates if change.old.uuid not in now]
-        self.store.save(updates, [self.restored(item) for item in lost])
         extra = [
             item.uuid
             for item in now.values()
             if item.uuid not in known and item.owner == self.owner and (item.key, item.value) in made
         ]
+        # First what is too much: addresses and names that only one entry may have are free again then.
         self.store.delete(extra, self.lists())
+        self.store.save(updates, [self.restored(item) for item in lost])
         self.restore_attached(lost)
+        return bool(updates or lost or extra)
 
     def restored(self, item: Item) -> Fields:
         """Return the fields with which a deleted entry comes back."""
@@ -482,6 +512,8 @@ def record_values(record: Options, where: str, problems: t.List[str]) -> t.List[
 
 class UnboundRecords(Engine):
     """Host overrides of Unbound."""
+
+    repairs = True
 
     def __init__(self, *arguments: t.Any, **others: t.Any) -> None:
         super().__init__(*arguments, **others)

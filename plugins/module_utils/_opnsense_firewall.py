@@ -14,11 +14,13 @@ from ansible_collections.pantheon.ai.plugins.module_utils import _opnsense_names
 from ansible_collections.pantheon.ai.plugins.module_utils._opnsense_client import (
     Api,
     Fields,
+    Forbidden,
     Json,
     Missing,
     OpnsenseError,
     Refused,
     Unreachable,
+    WrongKey,
     boolean,
     entries,
     part,
@@ -35,9 +37,11 @@ from ansible_collections.pantheon.ai.plugins.module_utils._opnsense_plan import 
     check_owner,
     conflict_remedy,
     make_plan,
+    old_values,
     refuse,
     save_explained,
     tagged,
+    take_back,
     untagged,
 )
 
@@ -197,7 +201,18 @@ class Aliases:
         result.update(applied=False, in_use=[], aliases=self.uuids(plan))
         result["warnings"] = [f"{item.where} {item.label} was left out: somebody else has it" for item in plan.skipped]
         if plan and not self.check_mode:
-            self.change(plan, result)
+            try:
+                self.change(plan, result)
+            except OpnsenseError as error:
+                # A write whose answer is missing may have been carried out.
+                saved = bool(self.store.revisions) or isinstance(error, (Unreachable, Refused))
+                if not saved:
+                    result["changed"] = False
+                elif options["apply"] and not result["applied"]:
+                    result["changed"] = not take_back(error, lambda: self.restore(plan), "Firewall: Aliases")
+                cost = {"requests": self.api.requests, "revisions": self.store.revisions}
+                error.result = {**result, **error.result, **cost}
+                raise
         result.update(requests=self.api.requests, revisions=self.store.revisions)
         return result
 
@@ -330,7 +345,7 @@ class Aliases:
             if str(part(answer, "status")).lower() != "ok":
                 raise OpnsenseError(
                     f"The router did not load the aliases: {part(answer, 'status') or 'no status'}",
-                    "They are saved and not active. Run again after the reason is gone.",
+                    "Take the reason away and run again.",
                 )
             result["applied"] = True
         if plan.creates:
@@ -343,8 +358,27 @@ class Aliases:
                 "These aliases are in use and were not deleted: "
                 + "; ".join(f"{name}: {reason}" for name, reason in sorted(in_use.items())),
                 "Take them out of the rules and aliases that the router names, and run again. All else was done.",
-                {**result, "requests": self.api.requests, "revisions": self.store.revisions},
+                result,
             )
+
+    def restore(self, plan: Plan) -> bool:
+        """Save the old aliases again; tell whether anything was to be written."""
+        now = {item.key[0]: item for item in self.read()}
+        old = plan.deletes + [change.old for change in plan.updates]
+        lost = [item for item in old if item.key[0] not in now or now[item.key[0]].raw != item.raw]
+        if lost:
+            answer = self.api.post(
+                "firewall/alias/import",
+                {"data": {"aliases": {"alias": {f"n{number}": item.raw for number, item in enumerate(lost)}}}},
+                repeatable=True,
+            )
+            if part(answer, "status") != "ok":
+                raise OpnsenseError("the router does not accept the old aliases", "Restore a backup on the router.")
+            self.store.revisions += 1
+        extra = [now[item.key[0]] for item in plan.creates if item.key[0] in now]
+        if self.delete(extra):
+            raise OpnsenseError("new aliases are in use already", "Delete them on the router.")
+        return bool(lost or extra)
 
     def delete(self, items: t.Sequence[Item]) -> t.Dict[str, str]:
         """Delete aliases; return those in use, with what the router says."""
@@ -355,6 +389,8 @@ class Aliases:
             self.store.delete(list(left), None)
             return {}
         except Refused as error:
+            if not error.reasoned:
+                raise
             if len(left) == 1:
                 return {next(iter(left.values())): error.text}
         # One of them is in use, maybe by another of them: one after the other, as long as that gets further.
@@ -366,6 +402,8 @@ class Aliases:
                     self.store.delete([uuid], False)
                     reasons.pop(left.pop(uuid), None)
                 except Refused as error:
+                    if not error.reasoned:
+                        raise
                     reasons[left[uuid]] = error.text
             if len(left) == before:
                 break
@@ -442,6 +480,8 @@ class Rules:
             envelope_single="rule",
         )
         self.extra_requests = 0
+        self.loading = False
+        """Whether rules that the router takes back without a confirmation were to be loaded."""
         self.existing: t.List[Item] = []
         self.plan = Plan()
 
@@ -464,10 +504,25 @@ class Rules:
                 try:
                     self.change(savepoints, result)
                 except OpnsenseError as error:
-                    error.result = {**result, **self.cost(), **error.result}
+                    self.not_active(error, result)
+                    error.result = {**result, **error.result, **self.cost()}
                     raise
         result.update(self.cost())
         return result
+
+    def not_active(self, error: OpnsenseError, result: t.Dict[str, t.Any]) -> None:
+        """See to it that the next run applies what this one may have written and did not apply."""
+        # A write whose answer is missing may have been carried out.
+        saved = bool(self.store.revisions) or isinstance(error, (Unreachable, Refused))
+        if not saved:
+            result["changed"] = False
+        elif self.options["apply"] and not result["applied"]:
+            result["changed"] = not take_back(error, self.restore, "Firewall: Rules", self.sleep)
+            if self.loading:
+                error.remedy = (
+                    f"Wait {ROLLBACK_SECONDS:g} s first: if the rules were loaded all the same, the router takes them "
+                    f"back by then. {error.remedy}"
+                )
 
     def cost(self) -> t.Dict[str, int]:
         """Return what the run cost so far."""
@@ -656,6 +711,9 @@ class Rules:
             try:
                 other.get("firewall/filter/get_rule")
                 return True
+            except (Forbidden, Missing, Refused, WrongKey):
+                # Not what was asked for, but the router said it, so it is reached.
+                return True
             except Unreachable:
                 if self.clock() >= deadline:
                     return False
@@ -687,17 +745,18 @@ class Rules:
     def activate(self, revision: str, result: t.Dict[str, t.Any]) -> None:
         """Load the rules; take them back when the router can no longer be reached."""
         path = f"firewall/filter/apply/{revision}" if revision else "firewall/filter/apply"
+        self.loading = bool(revision)
         answer = self.api.post(path, repeatable=not revision, slow=True)
         status = str(part(answer, "status") or "").strip()
         if status.lower() not in ("ok", ""):
             raise OpnsenseError(
                 f"The router did not load the rules: {' '.join(status.split())[:300]}",
-                "They are saved and not active. Correct them and run again.",
+                "Correct them and run again.",
             )
         result["applied"] = True
         if self.reachable(min(self.api.apply_timeout, 10.0)):
             if revision:
-                self.api.post(f"firewall/filter/cancel_rollback/{revision}", repeatable=True)
+                self.confirm(revision)
             result["verified"] = True
             return
         labels = ", ".join(
@@ -726,15 +785,27 @@ class Rules:
             result,
         )
 
-    def restore(self) -> None:
-        """Write the old rules back over the connection that is still open."""
-        now = {item.uuid for item in self.read()}
+    def confirm(self, revision: str) -> None:
+        """Keep the rules: without this the router takes them back."""
+        try:
+            self.api.post(f"firewall/filter/cancel_rollback/{revision}", repeatable=True)
+        except OpnsenseError as error:
+            text_ = str(error).rstrip(".")
+            text_ += ". So the rules were loaded and not confirmed, and the router takes them back"
+            error.args = (f"{text_} after {ROLLBACK_SECONDS:g} s",)
+            error.remedy = f"{error.remedy} Wait until they are taken back, then run again."
+            raise
+
+    def restore(self) -> bool:
+        """Write the old rules back over the connection that is still open; tell whether anything was to be written."""
+        now = {item.uuid: item for item in self.read()}
         known = {item.uuid for item in self.existing}
         updates = {
-            change.old.uuid: {name: change.old.raw.get(name, "") for name in change.fields}
+            change.old.uuid: old_values(change.old, now[change.old.uuid], change.fields)
             for change in self.plan.updates
             if change.old.uuid in now
         }
+        updates = {uuid: fields for uuid, fields in updates.items() if fields}
         lost = [
             {
                 name: value
@@ -744,8 +815,11 @@ class Rules:
             for item in self.plan.deletes
             if item.uuid not in now
         ]
+        extra = [uuid for uuid in now if uuid not in known]
         self.store.save(updates, lost)
-        self.store.delete([uuid for uuid in now if uuid not in known], True)
+        # Releases with savepoints delete one rule for each request.
+        self.store.delete(extra, None if self.loading or not self.store.bulk else True)
+        return bool(updates or lost or extra)
 
 
 def listed(value: t.Any) -> t.List[str]:

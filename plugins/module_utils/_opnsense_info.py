@@ -111,7 +111,7 @@ class Info:
             self.api.get("firewall/filter/savepoint")
         except Missing:
             return False
-        except Forbidden:
+        except (Forbidden, Refused):
             return None
         return True
 

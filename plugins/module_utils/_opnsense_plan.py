@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import time
 import typing as t
 
 from ansible_collections.pantheon.ai.plugins.module_utils._opnsense_client import (
@@ -15,6 +16,7 @@ from ansible_collections.pantheon.ai.plugins.module_utils._opnsense_client impor
     Json,
     Missing,
     OpnsenseError,
+    TooSlow,
     validations,
 )
 
@@ -397,6 +399,45 @@ class Store:
             f"The router did not save the {self.kind}s: {part_result(answer) or 'it gave no result'}",
             "An entry may have been removed meanwhile: run again.",
         )
+
+
+def take_back(
+    error: OpnsenseError,
+    restore: t.Callable[[], bool],
+    place: str,
+    sleep: t.Callable[[float], None] = time.sleep,
+) -> bool:
+    """Save the old state again after an error that came between writing and applying; tell whether that worked.
+
+    A later run cannot see whether what is saved is active as well: it would find nothing to do, and the change would
+    never take effect. With the old state saved, the next run does all of it. The error says what became of it.
+    """
+    head = str(error).rstrip(".")
+    if isinstance(error, TooSlow):
+        # Looked at too early, the router would seem to have done nothing.
+        sleep(error.wait)
+    try:
+        if restore():
+            error.args = (f"{head}. The old state was saved again, so nothing is left half done",)
+            error.remedy = f"{error.remedy} Then run again.".strip() if "un again" not in error.remedy else error.remedy
+        return True
+    except OpnsenseError as other:
+        reason = str(other).rstrip(".")
+        error.args = (
+            f"{head}. What was written may be saved and not active, and it could not be taken back ({reason})",
+        )
+        error.remedy = f"{error.remedy} {apply_by_hand(place)}"
+        return False
+
+
+def apply_by_hand(place: str) -> str:
+    """Return what to do where something may be saved and not active, and stays so."""
+    return f"Press Apply under {place} on the router: another run may see nothing to do."
+
+
+def old_values(old: Item, now: Item, names: t.Iterable[str]) -> Fields:
+    """Return the fields to write so that an entry is again as it was; nothing when it is."""
+    return {name: old.raw.get(name, "") for name in names if now.raw.get(name, "") != old.raw.get(name, "")}
 
 
 def part_result(answer: Json) -> str:

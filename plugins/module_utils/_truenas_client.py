@@ -350,11 +350,13 @@ class Nas:
             pause = min(1.0, pause * 2)
 
     def _too_slow(self, method: str, limit: float, state: str) -> NasError:
-        return NasError(
+        error = NasError(
             f"{method}: the NAS did not finish within {limit:g} s ({state})",
             "Look at Jobs and the load of the NAS, then run again; raise timeout if it is only slow.",
             "timeout",
         )
+        error.done = True
+        return error
 
     def _exchange(self, method: str, params: t.List[t.Any], timeout: t.Optional[float] = None) -> t.Any:
         limit = timeout or self.endpoint.timeout

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.pantheon.ai.plugins.module_utils._truenas_client import Client
-from ansible_collections.pantheon.ai.plugins.module_utils._truenas_errors import NasError, Refused
+from ansible_collections.pantheon.ai.plugins.module_utils._truenas_errors import REASON, NasError, Refused
 
 OWNER = "ai.lab:owner"
 DATASET = "ai.lab:dataset"
@@ -119,6 +119,8 @@ class Step:
         try:
             self.apply()
         except Refused as error:
+            if error.is_service_down:
+                raise service_down(error, self.title) from error
             raise explain(error, self.title, self.keys) from error
 
 
@@ -185,10 +187,22 @@ def mountpoint_of(row: Row) -> str:
     return str(mountpoint) if mountpoint and str(mountpoint).startswith("/") else ""
 
 
+def service_down(error: Refused, title: str) -> NasError:
+    """Return the error for a change that was saved, after which the NFS service does not run any more."""
+    down = NasError(
+        f"{title}: saved, but the NFS service did not come up with it and does not run now ({error.reason})",
+        f"Look at the log of nfs-server on the NAS and correct {title}, then start the service again: "
+        "truenas_nfs_service with state: started.",
+        "service",
+    )
+    down.done = True
+    return down
+
+
 def explain(error: Refused, title: str, keys: t.Dict[str, str]) -> NasError:
     """Return an error of the NAS with one line per entry and the names that the user wrote."""
     if not error.extra:
-        return NasError(f"{title}: {error.reason} ({error.method})", error.remedy, error.code)
+        return NasError(f"{title}: {error.reason} ({error.method})", error.remedy or REASON, error.code)
     lines = []
     for entry in error.extra:
         attribute, message = str(entry[0] or ""), str(entry[1]).strip().rstrip(".")

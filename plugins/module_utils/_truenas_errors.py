@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import typing as t
 
+REASON = "Take the reason away on the NAS, then run again: the module reads what is there."
+"""What to do about an error that only the NAS can explain."""
+
 
 class NasError(Exception):
     """The NAS cannot be used or refused something; remedy says what to do."""
@@ -14,6 +17,8 @@ class NasError(Exception):
     def __init__(self, message: str, remedy: str = "", code: str = "error") -> None:
         super().__init__(message)
         self.remedy, self.code = remedy, code
+        self.done = False
+        """Whether what was asked for was done, or may have been."""
 
     def sentence(self) -> str:
         """Return message and remedy as they are shown to people."""
@@ -27,6 +32,10 @@ class Unreachable(NasError):
 
 class ConnectionLost(NasError):
     """The connection ended before the answer came, so it is not known whether the call took effect."""
+
+    def __init__(self, message: str, remedy: str = "", code: str = "error") -> None:
+        super().__init__(message, remedy, code)
+        self.done = True
 
 
 class Refused(NasError):
@@ -45,6 +54,14 @@ class Refused(NasError):
         super().__init__(f"{method}: {reason}", remedy, errname or str(rpc_code))
         self.method, self.rpc_code, self.errno, self.errname = method, rpc_code, errno, errname
         self.reason, self.extra = reason, [list(entry) for entry in extra]
+
+    def sentence(self) -> str:
+        return super().sentence() if self.remedy or self.extra else f"{super().sentence()} {REASON}"
+
+    @property
+    def is_service_down(self) -> bool:
+        """Whether the change was saved, and the service that had to read it does not run any more."""
+        return self.errno == 202 or self.errname == "ESERVICESTARTFAILURE"
 
     @property
     def is_missing_method(self) -> bool:

@@ -119,19 +119,7 @@ class NfsConfig(Part):
                 {key: wanted for key, (wanted, _was) in found.items()},
             )
             data = {key: wanted for key, (wanted, _was) in found.items()}
-            self.steps.append(Step(self.label, lambda: self._update(data)))
-
-    def _update(self, data: Values) -> None:
-        try:
-            self.client.call("nfs.update", data)
-        except Refused as error:
-            if error.errno == 202 or error.errname == "ESERVICESTARTFAILURE":
-                raise NasError(
-                    f"{self.label}: the NFS service does not start with the new configuration ({error.reason})",
-                    "Look at the log of nfs-server on the NAS and correct " + ", ".join(sorted(data)) + ".",
-                    "service",
-                ) from error
-            raise
+            self.steps.append(Step(self.label, lambda: self.client.call("nfs.update", data)))
 
     def verify(self) -> None:
         if self.steps:
@@ -202,8 +190,8 @@ class Service(Part):
         try:
             done = self._call(verb)
         except Refused as error:
-            if error.is_missing_method or "not authorized" in error.reason.lower():
-                raise
+            if error.remedy or "not authorized" in error.reason.lower():
+                raise  # not the service: the login, the rights, too many calls, or a method that is not there
             raise NasError(
                 f"{self.label} state: the NFS service did not {word} ({error.reason})", remedy, "service"
             ) from error

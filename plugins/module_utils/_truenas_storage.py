@@ -22,7 +22,12 @@ from ansible_collections.pantheon.ai.plugins.module_utils._truenas_engine import
     Values,
     owner_of,
 )
-from ansible_collections.pantheon.ai.plugins.module_utils._truenas_errors import ConnectionLost, Problems, Refused
+from ansible_collections.pantheon.ai.plugins.module_utils._truenas_errors import (
+    ConnectionLost,
+    NasError,
+    Problems,
+    Refused,
+)
 
 BROKEN = ("OFFLINE", "FAULTED", "UNAVAIL", "REMOVED")
 MOST_READS = 6
@@ -275,7 +280,11 @@ class Storage:
     def _apply(self, plan: Plan) -> None:
         for part in plan.parts:
             for step in part.steps:
-                step.run(self.client)
+                try:
+                    step.run(self.client)
+                except NasError as error:
+                    self.written += error.done
+                    raise
                 self.written += 1
             part.verify()
 
@@ -327,7 +336,10 @@ class Info:
     def _version(self) -> t.Optional[str]:
         try:
             return str(self.client.call("system.version"))
-        except Refused:
+        except Refused as error:
+            # The first call logs in as well, and a login that is refused is not tried again.
+            if error.method != "system.version":
+                raise
             return None  # a key with few roles need not be allowed to ask
 
     def _shown(self, owner: t.Optional[str]) -> bool:

@@ -143,8 +143,14 @@ class Stream:
         endpoint = self.endpoint
         # A pinned certificate needs no authority: the self-signed one of a NAS is the normal case.
         pinned_only = bool(endpoint.tls_fingerprint) and not endpoint.ca_path
+        unchecked = not endpoint.ca_path and (pinned_only or not endpoint.validate_certs)
         try:
-            context = ssl.create_default_context(cafile=None if pinned_only else self._authority_file())
+            # The authorities of the system take longer to load than the login, and here nobody would ask them.
+            context = (
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                if unchecked
+                else ssl.create_default_context(cafile=self._authority_file())
+            )
         except (ssl.SSLError, OSError) as error:
             raise NasError(
                 f"ca_path {endpoint.ca_path} cannot be read as certificates ({error_text(error)})",

@@ -76,6 +76,8 @@ options:
     description:
       - Whether to write the old state back, and apply it, when the server does not run after applying. The task fails
         in any case.
+      - Also whether to save the old state again when an error comes between saving and applying; a later run could not
+        see that something is saved and not active.
     type: bool
     default: true
 seealso:

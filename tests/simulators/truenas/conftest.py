@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,3 +155,24 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         return result
 
     return run
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Let pauses between attempts take no time, and keep them."""
+    waits: list[float] = []
+    from ansible_collections.pantheon.ai.plugins.module_utils import _truenas_client
+
+    class Clock:
+        monotonic = staticmethod(time.monotonic)
+
+        @staticmethod
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            time.sleep(min(seconds, 0.05))
+
+    defaults = _truenas_client.Nas.__init__.__defaults__
+    assert defaults is not None
+    replaced = tuple(Clock.sleep if value is time.sleep else value for value in defaults)
+    monkeypatch.setattr(_truenas_client.Nas.__init__, "__defaults__", replaced)
+    return waits

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,25 +27,7 @@ ROLES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let pauses between attempts take no time, and keep them."""
-    waits: list[float] = []
-    from ansible_collections.pantheon.ai.plugins.module_utils import _truenas_client
-
-    class Clock:
-        monotonic = staticmethod(time.monotonic)
-
-        @staticmethod
-        def sleep(seconds: float) -> None:
-            waits.append(seconds)
-            time.sleep(min(seconds, 0.05))
-
-    defaults = _truenas_client.Nas.__init__.__defaults__
-    assert defaults is not None
-    replaced = tuple(Clock.sleep if value is time.sleep else value for value in defaults)
-    monkeypatch.setattr(_truenas_client.Nas.__init__, "__defaults__", replaced)
-    return waits
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def settles(nas: Nas, call: Call) -> None:

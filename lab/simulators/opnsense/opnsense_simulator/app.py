@@ -30,13 +30,15 @@ class Fault:
     match: str = ""
     times: int = 1
     seconds: float = 1.0
+    after: bool = False
+    skip: int = 0
 
     @classmethod
     def parse(cls, given: Any) -> Fault:
         """A fault from the control interface."""
         if not isinstance(given, Mapping) or given.get("kind") not in FAULT_KINDS:
             raise ConfigError(f"a fault needs a kind out of {', '.join(FAULT_KINDS)}")
-        unknown = sorted(set(given) - {"kind", "match", "times", "seconds"})
+        unknown = sorted(set(given) - {"kind", "match", "times", "seconds", "after", "skip"})
         if unknown:
             raise ConfigError(f"a fault has no {', '.join(unknown)}")
         return cls(
@@ -44,6 +46,8 @@ class Fault:
             str(given.get("match", "")),
             int(given.get("times", 1)),
             float(given.get("seconds", 1.0)),
+            bool(given.get("after", False)),
+            int(given.get("skip", 0)),
         )
 
 
@@ -69,6 +73,7 @@ class App:
         self.log: deque[dict[str, Any]] = deque(maxlen=KEPT_REQUESTS)
         self.faults: list[Fault] = []
         self.services = {"dnsmasq": False, "kea": False}
+        self.loaded: dict[str, Row] = {}
         self.firewall = Firewall()
         self._rollbacks: dict[str, threading.Timer] = {}
 
@@ -76,7 +81,9 @@ class App:
         """Start every enabled service with the saved configuration, as a box does when it is switched on."""
         for service in SERVICES:
             self.service_apply(service, self.enabled(service))
-        self.firewall = Firewall(rules=self.store.content.models["filter"])
+        models = self.store.content.models
+        self.firewall = Firewall(rules=models["filter"])
+        self.loaded.update(alias=models["alias"], filter=models["filter"])
 
     def shutdown(self) -> None:
         """Stop what runs outside this process, and the timers."""
@@ -104,6 +111,9 @@ class App:
         """Stop a service and, when it is enabled, start it with the saved configuration."""
         fails = self.take_fault(f"/api/{service}/service/reconfigure", services=True) is not None
         with self.service_lock:
+            # A save puts a new model in the place of the old one, so this one stays as it is now.
+            model = "dhcpv4" if service == "kea" else service
+            self.loaded[model] = self.store.content.models.get(model, {}) if enabled and not fails else {}
             if service != "unbound":
                 self.services[service] = enabled and not fails
                 return
@@ -121,6 +131,7 @@ class App:
 
     def apply_firewall(self, part: str) -> None:
         """Load rules or aliases."""
+        self.loaded[part] = self.store.content.models[part]
         if part == "alias":
             self.firewall.aliases_applied += 1
         else:
@@ -202,9 +213,13 @@ class App:
         """The next fault for a path, used up by one; `services` picks those of services."""
         with self.log_lock:
             for fault in self.faults:
-                if (fault.kind == "service_fails") == services and fault.times > 0 and fault.match in path:
-                    fault.times -= 1
-                    return fault
+                if (fault.kind == "service_fails") != services or fault.times <= 0 or fault.match not in path:
+                    continue
+                if fault.skip > 0:
+                    fault.skip -= 1
+                    continue
+                fault.times -= 1
+                return fault
         return None
 
     # The control interface
@@ -217,6 +232,7 @@ class App:
             "running": {
                 "unbound": self.resolver.state(),
                 **self.services,
+                "loaded": self.loaded,
                 "firewall": {
                     "applied": self.firewall.applied,
                     "aliases_applied": self.firewall.aliases_applied,

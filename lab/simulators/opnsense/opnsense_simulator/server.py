@@ -222,8 +222,11 @@ class Connection(socketserver.BaseRequestHandler):
     def reply(self, method: str, uri: str, headers: dict[str, str], body: bytes, entry: dict[str, Any]) -> Reply:
         """The answer, after faults, router and login."""
         try:
-            self.inject(uri, entry)
-            return self.route(method, uri, headers, body, entry)
+            late = self.inject(uri, entry)
+            reply = self.route(method, uri, headers, body, entry)
+            if late:
+                raise Dropped
+            return reply
         except ApiError as error:
             return error.reply
         except UserError as error:
@@ -237,13 +240,15 @@ class Connection(socketserver.BaseRequestHandler):
             traceback.print_exc()
             return Reply(500, UNEXPECTED)
 
-    def inject(self, uri: str, entry: dict[str, Any]) -> None:
-        """Do what the faults of the control interface ask for."""
+    def inject(self, uri: str, entry: dict[str, Any]) -> bool:
+        """Do what the faults of the control interface ask for; tell whether the answer is to be lost."""
         fault = self.app.take_fault(uri)
         if fault is None:
-            return
+            return False
         entry["fault"] = fault.kind
         if fault.kind == "drop":
+            if fault.after:
+                return True
             raise Dropped
         if fault.kind == "unauthorized":
             time.sleep(self.app.auth_delay)
@@ -255,6 +260,7 @@ class Connection(socketserver.BaseRequestHandler):
         if fault.kind == "empty":
             raise ApiError(200, None)
         time.sleep(fault.seconds)
+        return False
 
     def route(self, method: str, uri: str, headers: dict[str, str], body: bytes, entry: dict[str, Any]) -> Reply:
         """The router, then the login, then the controller."""

@@ -17,7 +17,7 @@ class FaultError(Exception):
 
 @dataclass
 class Fault:
-    """What goes wrong, for which methods, and how often (null: until the faults are deleted)."""
+    """What goes wrong, for which methods, how often (null: until it is deleted), and after how many that pass."""
 
     kind: str
     match: str = ""
@@ -25,6 +25,7 @@ class Fault:
     seconds: float = 5.0
     message: str = "Injected fault"
     after: bool = False
+    skip: int = 0
 
 
 class Faults:
@@ -51,6 +52,9 @@ class Faults:
         """Return the fault that strikes now, if one does; it counts as used."""
         for fault in self.waiting:
             if fault.kind == kind and fault.match in name:
+                if fault.skip > 0:
+                    fault.skip -= 1
+                    continue
                 if fault.times is not None:
                     fault.times -= 1
                     if fault.times <= 0:
