@@ -348,7 +348,7 @@ defaults
     # The machines are neighbours; a dead one does not answer at all, and this is how long each try at it lasts.
     timeout connect 400ms
     timeout check 2s
-    timeout queue 5s
+    timeout queue 400ms
     # As long as a session may rest; the kernel finds the dead ones (tcpka).
     timeout client 24h
     timeout server 24h
@@ -412,10 +412,10 @@ def haproxy_config(site: Site, host: str) -> str:
     del host  # the same on every machine
     members = _members(site)
 
-    def servers(interval: str) -> str:
+    def servers(interval: str, waiting: str) -> str:
         # The name is checked too: another certificate of the same authority is not a database.
         return "\n".join(
-            f"    server {name} {_at(site, name, SQL_PORT)} check inter {interval} verifyhost {name}"
+            f"    server {name} {_at(site, name, SQL_PORT)} check inter {interval} downinter {waiting} verifyhost {name}"
             for name in members
         )
 
@@ -427,9 +427,9 @@ def haproxy_config(site: Site, host: str) -> str:
         primary=PRIMARY_PORT,
         replica=REPLICA_PORT,
         stats=STATS_PORT,
-        primary_servers=servers("500ms"),
+        primary_servers=servers("500ms", "250ms"),
         # Asked less often: each question costs the database a TLS handshake, and a lost standby hurts nobody.
-        replica_servers=servers("2s"),
+        replica_servers=servers("2s", "2s"),
     )
 
 
@@ -476,7 +476,8 @@ ignore_startup_parameters = extra_float_digits
 ; A change of the primary: the router cuts connections to the old one. Try again five times a second, and let clients wait
 ; for half a minute before they get an error.
 server_login_retry = 0.2
-server_connect_timeout = 5
+; A try that met the dead one holds up all that follow, so it may not last.
+server_connect_timeout = 1.5
 query_wait_timeout = 30
 client_login_timeout = 30
 server_check_delay = 5

@@ -165,7 +165,7 @@ def make_plan(
         key_secret=_gateway_key(site),
         ca_secrets=tuple(f"{name}_certificate" for name, spec in specification.items() if _trusted(spec)),
         hosts=tuple(Host(name, site.machines[name].address, connections.get(name, 22)) for name in machines),
-        ports=tuple(_ports(site, name, name in controllers) for name in machines),
+        ports=tuple(_ports(site, name, name in controllers, bool(controllers)) for name in machines),
         probes={name: probes for name in machines if (probes := tuple(segment_probes(site, name)))},
         urls={service: f"https://{names[0]}{suffix}" for service, names in hosts_of.items() if edges and names},
     )
@@ -300,7 +300,12 @@ def _models(site: Site) -> list[Model]:
     ]
 
 
-def _ports(site: Site, machine: str, local: bool) -> Ports:
+def _ports(site: Site, machine: str, local: bool, from_inside: bool = False) -> Ports:
+    """Return which ports of a machine people reach and which nobody does.
+
+    local: the machine is the one that looks. from_inside: that one is a machine of the platform, to which the firewall opens
+    the mesh endpoints of what uses the network of its machine.
+    """
     here = set(services_on(site, machine))
     public: dict[int, str] = {}
     closed: dict[int, str] = {}
@@ -311,7 +316,7 @@ def _ports(site: Site, machine: str, local: bool) -> Ports:
             if endpoint["scope"] == "public":
                 if service in here:
                     public[published_port(endpoint)] = f"{service}.{name}"
-            else:
+            elif not (from_inside and service in here and on_machine(site, service) and endpoint["scope"] == "mesh"):
                 for port in (int(endpoint["port"]), published_port(endpoint)):
                     closed.setdefault(port, f"{service}.{name}")
     address = site.machines[machine].address

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-import redis
+import redis  # type: ignore[import-not-found]  # the service has it
 
 seconds, name = float(sys.argv[1]), sys.argv[2]
 acknowledged: list[tuple[int, float]] = []

@@ -69,7 +69,7 @@ class Writing:
 
 def longest_gap(said: dict[str, Any]) -> float:
     """The longest time in which nothing was acknowledged, in seconds."""
-    moments = [moment for _number, moment in said["acknowledged"]]
+    moments: list[float] = [moment for _number, moment in said["acknowledged"]]
     return max(later - earlier for earlier, later in itertools.pairwise(moments))
 
 

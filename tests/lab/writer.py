@@ -12,7 +12,7 @@ import os
 import sys
 import time
 
-import psycopg
+import psycopg  # type: ignore[import-not-found]  # the service has it
 
 seconds, name = float(sys.argv[1]), sys.argv[2]
 acknowledged: list[tuple[int, float]] = []

@@ -223,8 +223,8 @@ def test_the_router_asks_every_member(make: Make) -> None:
     text = haproxy_config(make(), "orpheus")
     assert text == haproxy_config(make(), "kratos")
     lines = [line.strip() for line in text.splitlines()]
-    assert "server erebus 10.1.0.11:5432 check inter 500ms verifyhost erebus" in lines
-    assert "server thanatos 10.1.0.12:5432 check inter 500ms verifyhost thanatos" in lines
+    assert "server erebus 10.1.0.11:5432 check inter 500ms downinter 250ms verifyhost erebus" in lines
+    assert "server thanatos 10.1.0.12:5432 check inter 500ms downinter 250ms verifyhost thanatos" in lines
     assert text.count("    server ") == 4
     assert "resolvers" not in text, "addresses need no DNS"
     for port in (5000, 5001, 7000):

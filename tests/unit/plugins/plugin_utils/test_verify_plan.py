@@ -140,6 +140,17 @@ def test_the_machine_that_looks_cannot_see_itself_from_outside(lab: Site) -> Non
     assert skipped == {here}
 
 
+def test_a_machine_of_the_platform_may_reach_the_database_of_another(lab: Site) -> None:
+    def closed(controllers: frozenset[str]) -> set[int]:
+        ports = plan_of(lab, controllers=controllers).ports
+        return {port for one in ports if one.machine == "erebus" for port in one.closed}
+
+    assert {2379, 5432, 6379, 8008, 6432} <= closed(frozenset()), "from elsewhere"
+    inside = closed(frozenset({"workstation"}))
+    assert not {2379, 5432, 6379, 8008} & inside
+    assert 6432 in inside, "the pool is for its own machine only"
+
+
 def test_an_expected_answer_of_the_inventory_is_used(lab: Site) -> None:
     models = [{**model, "answer": f"I am {model['name']}"} for model in lab.settings.models]
     plan = plan_of(replace(lab, settings=replace(lab.settings, models=models)))
