@@ -12,7 +12,10 @@ import os
 import sys
 import time
 
-import psycopg  # type: ignore[import-not-found]  # the service has it
+try:
+    import psycopg  # type: ignore[import-not-found]  # Open WebUI has it
+except ModuleNotFoundError:
+    import psycopg2 as psycopg  # type: ignore[import-not-found,import-untyped,unused-ignore]  # the image of PostgreSQL has it
 
 seconds, name = float(sys.argv[1]), sys.argv[2]
 acknowledged: list[tuple[int, float]] = []
@@ -23,11 +26,13 @@ number = 0
 while time.monotonic() - began < seconds:
     try:
         if connection is None:
-            connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, connect_timeout=5)
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {name} (number integer PRIMARY KEY)")
+            connection = psycopg.connect(os.environ["DATABASE_URL"], connect_timeout=5)
+            connection.autocommit = True
+            cursor = connection.cursor()
+            cursor.execute(f"CREATE TABLE IF NOT EXISTS {name} (number integer PRIMARY KEY)")
         number += 1
         # What was not acknowledged may be there or not: its number is never used again.
-        connection.execute(f"INSERT INTO {name} VALUES ({number})")
+        cursor.execute(f"INSERT INTO {name} VALUES ({number})")
         acknowledged.append((number, time.monotonic() - began))
         time.sleep(0.02)
     except psycopg.Error as error:

@@ -1,10 +1,12 @@
 # Copyright: (c) 2026, Pantheon contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a real PostgreSQL server holds after the role postgresql."""
+"""What every member of a real cluster holds after the role postgresql; the standby has it from the primary."""
 
 from __future__ import annotations
 
+import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,9 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
-testinfra_hosts = ["ansible://machines"]
+testinfra_hosts = ["ansible://postgresql"]
 
 CONTAINER = "pantheon-postgresql-postgresql-1"
-ADDRESS = "10.78.0.31"
 SECRETS = Path(__file__).resolve().parents[1] / "inventory" / "secrets.yml"
 
 
@@ -35,12 +36,12 @@ def sql(host: Host, query: str, database: str = "postgres") -> list[str]:
 
 
 def sign_in(host: Host, user: str, password: str, database: str, query: str = "SELECT current_user") -> CommandResult:
-    """Connect over the network to the published port, where the server asks for a password."""
+    """Connect over the network to the port of the machine, where the server asks for TLS and a password."""
     return host.run(
         "docker exec --env PGPASSWORD=%s %s psql -h %s -U %s -d %s -tAqc %s",
         password,
         CONTAINER,
-        ADDRESS,
+        host.ansible.get_variables()["pantheon_address"],
         user,
         database,
         query,
@@ -76,7 +77,10 @@ def test_the_role_owns_its_database_and_may_make_tables(host: Host, password: st
     made = sign_in(
         host, "open_webui", password, "open_webui", "CREATE TEMPORARY TABLE probe (v vector(3)); SELECT 'made'"
     )
-    assert made.stdout.strip() == "made", made.stderr
+    if sql(host, "SELECT pg_is_in_recovery()") == ["t"]:
+        assert "read-only" in made.stderr or "during recovery" in made.stderr
+    else:
+        assert made.stdout.strip() == "made", made.stderr
 
 
 def test_the_extension_computes(host: Host, password: str) -> None:
@@ -96,3 +100,30 @@ def test_a_database_made_by_hand_is_untouched(host: Host) -> None:
     assert found == ["postgres|t"]
     assert sql(host, "SELECT amount FROM entries", "ledger") == ["42"]
     assert sql(host, "SELECT extname FROM pg_extension WHERE extname = 'vector'", "ledger") == []
+
+
+def test_nobody_signs_in_without_tls(host: Host, password: str) -> None:
+    address = host.ansible.get_variables()["pantheon_address"]
+    plain = f"host={address} user=open_webui dbname=open_webui sslmode=disable"
+    answer = host.run("docker exec --env PGPASSWORD=%s %s psql -tAqc 'SELECT 1' %s", password, CONTAINER, plain)
+    assert answer.rc != 0
+    assert "no encryption" in answer.stderr
+
+
+def test_one_leads_and_the_other_has_what_it_acknowledges(host: Host) -> None:
+    listed = json.loads(host.check_output("docker exec --user postgres %s patronictl list --format json", CONTAINER))
+    assert sorted((member["Role"], member["State"]) for member in listed) == [
+        ("Leader", "running"),
+        ("Sync Standby", "streaming"),
+    ]
+    if sql(host, "SELECT pg_is_in_recovery()") == ["f"]:
+        assert sql(host, "SELECT sync_state, state FROM pg_stat_replication") == ["sync|streaming"]
+    assert sql(host, "SHOW data_checksums") == ["on"]
+    assert sql(host, "SHOW server_encoding") == ["UTF8"]
+
+
+def test_only_the_machines_of_the_platform_reach_it(host: Host) -> None:
+    address = host.ansible.get_variables()["pantheon_address"]
+    for port in (2379, 2380, 5432, 8008):
+        with pytest.raises(OSError), socket.create_connection((address, port), 2):
+            pass  # this computer is none of them
