@@ -19,7 +19,20 @@ testinfra_hosts = ["ansible://machines"]
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts" / "inventory"
 ADDRESS = "10.78.0.33"
 INNER_PORTS = (4000, 5432, 6379, 8080, 11434)
-SERVICES = {"edge-proxy", "litellm", "ollama", "open-webui", "postgresql", "redis"}
+SERVICES = {
+    "edge-proxy",
+    "etcd",
+    "litellm",
+    "ollama",
+    "open-webui",
+    "postgresql",
+    "postgresql-pool",
+    "postgresql-router",
+    "postgresql-witness",
+    "redis",
+    "redis-router",
+    "redis-sentinel",
+}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +55,7 @@ def test_the_verdict_looked_at_everything_that_matters(verdict: dict[str, Any]) 
     assert skipped <= {"machine pantheon"}
     assert states["ok"] >= 20
     names = " ".join(check["name"] for check in verdict["checks"])
-    for part in ("TLS chat.", "sign in to Open WebUI", "vectors of lab-embed", "networks of postgresql"):
+    for part in ("TLS chat.", "sign in to Open WebUI", "vectors of lab-embed", "networks of open-webui"):
         assert part in names
 
 
