@@ -22,7 +22,8 @@ options:
     description:
       - The views to return.
       - V(services) is the merged catalog by service; V(settings) what a reference to a setting may name; V(placement) the machines per service.
-      - V(networks) is the list of networks per service, V(overlay_networks) these networks with their subnets, V(routes) the route table of the edge, V(dns) the records, V(prometheus) the scrape targets.
+      - V(networks) is the list of networks per service, V(overlay_networks) these networks with their subnets, V(routes) the route table of the
+        edge, V(dns) the records, V(prometheus) the scrape targets.
       - V(databases) is what the services want in PostgreSQL, V(models) the wanted models with their machines, V(machines_with_gpu)
         the machines whose owner says that they have graphics cards, V(machines_with_gpu_setup) those of them whose drivers the platform
         looks after, V(gateway_models) the gateway's configuration.
