@@ -28,7 +28,7 @@ def test_secrets_are_for_root_and_the_service_only(host: Host) -> None:
     assert (environment.mode, environment.user) == (0o600, "root")
     secret = re.search(r"^REDISCLI_AUTH=['\"]?([\w.~-]{16,})", environment.content_string, re.MULTILINE)
     assert secret
-    settings = host.file("/opt/pantheon/redis/files/usr/local/etc/redis/redis.conf")
+    settings = host.file("/opt/pantheon/redis/files/usr/local/etc/redis/users.acl")
     assert (settings.mode, settings.uid) == (0o400, 999)
     assert secret.group(1) in settings.content_string
     for name in ("compose.yml", "compose.override.yml", ".pantheon.json"):
