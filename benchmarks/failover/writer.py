@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 
+# psycopg2 has no types of its own, and the benchmark's image has no stubs.
 import psycopg2  # type: ignore[import-untyped]
 import psycopg2.errors  # type: ignore[import-untyped]
 from psycopg2.extensions import POLL_OK, POLL_READ, connection  # type: ignore[import-untyped]

@@ -20,7 +20,8 @@ of_kind() {
     done < "$managed/topology"
 }
 
-# The password is in REDISCLI_AUTH. A machine that is off must not hold anything up.
+# The password is in REDISCLI_AUTH. A machine that is off must not hold anything up, nor end this script: it says nothing,
+# and each caller looks at what was said; an empty answer never counts as a good one.
 ask() {
     host=$1
     shift
@@ -93,6 +94,8 @@ choose_master() {
     echo "${master:-$first}"
 }
 
+# Those that answer and have some; grep fails on one that is empty. One that is off is not waited for: what it holds are caches
+# and sessions, and it copies the master when it is back.
 others_with_data() {
     of_kind redis | grep -vxF "$self" | while read -r host; do
         ask "$host" info keyspace | grep '^db' || true
@@ -122,6 +125,7 @@ start_server() {
     # shell, which stays the first process of the container: what settles beside it would be left over as a dead process.
     redis-server "$data/redis.conf" &
     server=$!
+    # The server may have ended by itself just before.
     trap 'kill -TERM "$server" 2> /dev/null || true' TERM INT
     if [ "$master" != "$self" ]; then settle & fi
     while :; do
@@ -143,11 +147,12 @@ settle() {
             *master_sync_in_progress:0*) if [ "$(date +%s)" -lt "$deadline" ]; then continue; fi ;;
             *) continue ;;
         esac
-        as_local config set replica-priority 100 > /dev/null
-        return
+        # An order that was lost is given again: with priority 0 this replica would never take over.
+        if as_local config set replica-priority 100 | grep -qx OK; then return; fi
     done
 }
 
+# Says nothing where ask says nothing, for the same reason.
 as_local() {
     REDISCLI_AUTH=$local_password timeout 2 redis-cli -t 1 -h "${self% *}" -p "${self#* }" --user local "$@" \
         < /dev/null 2> /dev/null || true

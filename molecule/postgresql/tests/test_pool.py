@@ -61,6 +61,7 @@ def test_the_user_of_the_pool_sees_no_other_passwords_than_those_of_services(hos
 def test_a_container_of_the_machine_reaches_the_pool_by_its_name(host: Host) -> None:
     image = host.check_output("docker inspect --format {{.Config.Image}} %s", POOL)
     run = "docker run --rm --add-host postgresql-pool:host-gateway --entrypoint sh %s -c %s"
+    # psql fails, as nobody is no user: which error it is says who answered, and that is asserted.
     probe = "psql -h postgresql-pool -p 6432 -U nobody -d open_webui -w -c 'SELECT 1' 2>&1 || true"
     answer = host.check_output(run, image, probe)
     assert "no such user" in answer, "it is the pool that answers"

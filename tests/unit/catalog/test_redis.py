@@ -264,6 +264,22 @@ def container(tmp_path: Path) -> Container:
     return Container(tmp_path)
 
 
+def test_a_replica_may_take_over_although_the_first_order_was_lost(container: Container) -> None:
+    """With priority 0 it never would: an order without an answer is given again."""
+    container.topology(THANATOS)
+    container.answer(THANATOS, 6379, "info replication", "role:slave\r\nmaster_link_status:up\r\n")
+    container.program("redis-server", "#!/bin/sh\nsleep 3\nexit 3\n")
+    orders = container.answers / "orders"
+    container.program(
+        "redis-cli",
+        f"#!/bin/sh\ncase \"$*\" in *'config set replica-priority 100')\n"
+        f"  echo x >> {orders}\n  if [ $(wc -l < {orders}) -gt 1 ]; then echo OK; exit 0; else exit 1; fi;;\nesac\n"
+        + ASKED.split("\n", 1)[1],
+    )
+    assert container.master() == EREBUS
+    assert orders.read_text() == "x\nx\n", "given again after the first, and not after the second"
+
+
 @pytest.mark.parametrize("own", [EREBUS, THANATOS])
 def test_at_the_very_first_start_the_first_is_the_master(container: Container, own: str) -> None:
     container.topology(own)
