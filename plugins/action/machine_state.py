@@ -1,12 +1,13 @@
 # Copyright: (c) 2026, Pantheon contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Add to a call of machine_state what else is wanted of the machine, if it is to look ahead; see its documentation."""
+"""Add to a call of machine_state the secrets in its files, and what else is wanted of the machine, if it is to look ahead."""
 
 from __future__ import annotations
 
 import typing as t
 
+from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
@@ -27,9 +28,13 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
     with_passwords,
     with_pooler_password,
 )
-from ansible_collections.pantheon.ai.plugins.plugin_utils._secrets import SecretsError, load_secrets
+from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import SECRET_PATTERN
+from ansible_collections.pantheon.ai.plugins.plugin_utils._secrets import SecretsError, load_secrets, secrets_file
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import SiteError, load_site
 from ansible_collections.pantheon.ai.plugins.plugin_utils._stacks import render_stacks
+
+NOT_YET = "not-generated-yet"
+"""Stands for a secret in check mode that a real run would make."""
 
 
 class Request(t.TypedDict):
@@ -51,6 +56,7 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         arguments = dict(self._task.args)
+        hidden = self._fill_in_secrets(arguments, variables, result)
         requests: dict[str, Request] = {}
         if boolean(arguments.get("look_ahead") or False):
             requests = {request["module"]: request for request in self._requests(variables)}
@@ -60,15 +66,66 @@ class ActionModule(ActionBase):
         outcome = self._execute_module(
             module_name="pantheon.ai.machine_state",
             module_args=arguments,
-            task_vars={**variables, "ansible_no_target_syslog": True} if requests else variables,
+            task_vars={**variables, "ansible_no_target_syslog": True} if requests or hidden else variables,
         )
-        if requests:
+        if requests or hidden:
             outcome.pop("invocation", None)  # it would repeat the files of the stacks, with their secrets
+        if requests:
             outcome["looks"] = [
                 {**look, "keys": requests[look["module"]]["keys"]} for look in outcome.get("looks") or ()
             ]
+        warnings = [*result.pop("warnings", []), *outcome.pop("warnings", [])]
         result.update(outcome)
+        if warnings:
+            result["warnings"] = warnings
         return result
+
+    def _secrets(self, inventory: str) -> dict[str, str]:
+        """Return the secrets of the environment; deriving the key of the vault takes a while, so once per call."""
+        kept: dict[str, str] | None = getattr(self, "_kept_secrets", None)
+        if kept is None:
+            kept = self._kept_secrets = load_secrets(inventory, self._loader)
+        return kept
+
+    def _fill_in_secrets(
+        self, arguments: dict[str, t.Any], variables: t.Mapping[str, t.Any], result: dict[str, t.Any]
+    ) -> bool:
+        """Put the secrets that files name (``@@secret:NAME@@``) into *arguments*; return whether there were any.
+
+        The values are known to the action only: they never become variables of a host, and such a file has no diff.
+        """
+        files = arguments.get("files") or []
+        names = sorted({name for file in files for name in SECRET_PATTERN.findall(str(file.get("content") or ""))})
+        if not names:
+            return False
+        inventory = variables.get("inventory_dir")
+        if not inventory:
+            raise AnsibleActionFail(
+                "Secrets are kept beside the inventory, and this inventory is neither a file nor a folder. "
+                "Give one with -i, for example -i inventories/lab."
+            )
+        try:
+            fresh = self._task.check_mode and not secrets_file(inventory).exists()
+            values = {} if fresh else self._secrets(inventory)
+        except SecretsError as error:
+            raise AnsibleActionFail(str(error)) from error
+        missing = [name for name in names if name not in values]
+        if missing:
+            said = f"{secrets_file(inventory)} has no value for: {', '.join(missing)}."
+            if not self._task.check_mode:
+                raise AnsibleActionFail(f"{said} Run playbooks/preflight.yml, which makes what is missing.")
+            result.setdefault("warnings", []).append(f"{said} The files that need one are reported as changed.")
+            values = {**dict.fromkeys(missing, NOT_YET), **values}
+
+        def filled(file: dict[str, t.Any]) -> dict[str, t.Any]:
+            content = str(file.get("content") or "")
+            if SECRET_PATTERN.search(content) is None:
+                return file
+            content = SECRET_PATTERN.sub(lambda found: str(values[found.group(1)]), content)
+            return {**file, "content": content, "sensitive": True}
+
+        arguments["files"] = [filled(file) for file in files]
+        return True
 
     def _requests(self, variables: t.Mapping[str, t.Any]) -> list[Request]:
         """Return what to look at. Data that cannot be used is reported by the tasks that need it, not here."""
@@ -80,7 +137,7 @@ class ActionModule(ActionBase):
             databases, pooler = wanted_databases(site, host), wanted_pooler(site)
             secrets: dict[str, str] = {}
             if databases is not None or any(stack["secret_names"] for stack in stacks):
-                secrets = load_secrets(site.inventory, self._loader)
+                secrets = self._secrets(site.inventory)
             if not missing_secrets(stacks, secrets):
                 parameters = stack_parameters(site, host, stacks, secrets)
                 requests.append(Request(module="compose_stack", parameters=parameters, keys=stack_keys(parameters)))

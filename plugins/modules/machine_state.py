@@ -158,7 +158,9 @@ options:
         type: path
         required: true
       content:
-        description: The whole content.
+        description:
+          - The whole content.
+          - C(@@secret:NAME@@) stands for a secret of the environment, which is put in on the controller. Such a file is sensitive.
         type: str
         default: ""
       mode:
