@@ -8,11 +8,10 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
-from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import EDGE_SERVICE, placed
+from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import EDGE_SERVICE, NAS_GROUP, placed
 from ansible_collections.pantheon.ai.plugins.plugin_utils._edge import to_dns
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Machine, Site
 
-NAS_GROUP = "truenas"
 EDGE_PORTS = ["80", "443"]
 
 

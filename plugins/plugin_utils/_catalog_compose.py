@@ -12,6 +12,7 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils import _gpu
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
     SECRET_PLACEHOLDER,
     ReferenceFault,
+    backup_target,
     container_addresses,
     is_ip,
     local_names,
@@ -98,7 +99,7 @@ def to_compose(site: Site, service: str) -> dict[str, t.Any]:
     volumes = {
         volume["name"]: {"name": volume_name(service, volume["name"])}
         for volume in data["volumes"]
-        if not {"source", "storage"} & set(volume)
+        if not {"source", "storage", "backup_target"} & set(volume)
     }
     if volumes:
         project["volumes"] = volumes
@@ -132,6 +133,14 @@ def _volume_mounts(site: Site, data: dict[str, t.Any]) -> list[dict[str, t.Any]]
     shares = {share.name: share.path for share in site.settings.storage}
     mounts = []
     for volume in data["volumes"]:
+        if "backup_target" in volume:
+            target = backup_target(site)
+            if target:
+                # Nothing is asked of the NAS when the container starts, and what is mounted later is seen (rslave).
+                bind = {"propagation": "rslave", "create_host_path": True}
+                place = escape(target.bound)
+                mounts.append({"type": "bind", "source": place, "target": place, "bind": bind})
+            continue
         mount: dict[str, t.Any] = {"type": "volume", "source": volume["name"], "target": volume["path"]}
         if "source" in volume:
             mount |= {"type": "bind", "source": escape(volume["source"])}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import typing as t
+from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
@@ -28,6 +29,7 @@ REFERENCE_KINDS = ("address", "host", "port", "secret", "setting", "machine")
 SECRET_PLACEHOLDER = "@@secret:{}@@"
 SECRET_PATTERN = re.compile(r"@@secret:([a-z][a-z0-9_]*)@@")
 
+NAS_GROUP = "truenas"
 EDGE_SERVICE = "edge-proxy"
 GATEWAY_SERVICE = "litellm"
 OLLAMA_SERVICE = "ollama"
@@ -101,6 +103,35 @@ def address_of(
         host = seen_from if seen_from in hosts else hosts[0]
     address = site.machines[host].address
     return f"{f'[{address}]' if ':' in address else address}:{published_port(data)}"
+
+
+@dataclass(frozen=True)
+class BackupTarget:
+    """Where backups go: the same path on every machine; ``mount`` is it of the NAS."""
+
+    path: str
+    mount: bool
+
+    @property
+    def bound(self) -> str:
+        """The directory that a container is given.
+
+        For a mount point it is the one above: a container that starts must not touch a NAS that is away.
+        """
+        return self.path.rpartition("/")[0] if self.mount else self.path
+
+
+def backup_target(site: Site) -> BackupTarget | None:
+    """Return where backups go, None where the inventory has neither a NAS with that storage nor a path for them."""
+    wanted = site.settings.backup
+    if not wanted.enabled:
+        return None
+    if wanted.path:
+        return BackupTarget(wanted.path, False)
+    shares = {share.name: share.path for share in site.settings.storage}
+    if wanted.storage in shares and site.groups.get(NAS_GROUP):
+        return BackupTarget(shares[wanted.storage], True)
+    return None
 
 
 def networks_of(site: Site, service: str) -> list[str]:

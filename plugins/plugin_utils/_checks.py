@@ -10,14 +10,15 @@ import typing as t
 from collections import defaultdict
 from collections.abc import Iterator
 
-from ansible_collections.pantheon.ai.plugins.plugin_utils._appliances import NAS_GROUP
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_compose import listening
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
     EDGE_SERVICE,
     MACHINES_REFERENCE,
+    NAS_GROUP,
     OLLAMA_SERVICE,
     REFERENCE,
     ReferenceFault,
+    backup_target,
     container_addresses,
     is_ip,
     models_of,
@@ -483,7 +484,7 @@ def _files(site: Site) -> Iterator[Problem]:
     for name, data in site.services.items():
         seen: set[str] = set()
         targets = [("files", entry["path"]) for entry in data["files"]]
-        targets += [("volumes", entry["path"]) for entry in data["volumes"]]
+        targets += [("volumes", entry["path"]) for entry in data["volumes"] if "path" in entry]
         for field, path in targets:
             if path in seen:
                 yield Problem(site.source(name), field, path, "mount it once", "is mounted twice")
@@ -577,8 +578,25 @@ def _names(site: Site) -> Iterator[Problem]:
 
 
 def _backups(site: Site) -> Iterator[Problem]:
+    target = backup_target(site)
+    if target and target.mount and target.path.count("/") < 2:
+        yield Problem(
+            _inventory(site),
+            "pantheon_storage",
+            target.path,
+            "mount it below a directory of its own, such as /backups/nas",
+            "is where backups go, and containers are given the directory above it",
+        )
+    if site.settings.backup.storage != "backups" and target is None and site.settings.backup.enabled:
+        yield Problem(
+            _inventory(site),
+            "pantheon_backup.storage",
+            site.settings.backup.storage,
+            "name an entry of pantheon_storage and have a NAS in the inventory, or give a path instead",
+            "is not there",
+        )
     for name, data in site.services.items():
-        volumes = [volume["name"] for volume in data["volumes"]]
+        volumes = [volume["name"] for volume in data["volumes"] if "backup_target" not in volume]
         for volume in data["backup"].get("volumes", []):
             if volume not in volumes:
                 yield Problem(

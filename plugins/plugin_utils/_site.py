@@ -107,6 +107,25 @@ class Share:
     options: tuple[str, ...] = ()
 
 
+DEFAULT_KEEP = {"daily": 7, "weekly": 4, "monthly": 6}
+"""How many backups stay unless the owner says otherwise."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """How backups are made (``pantheon_backup``): to a storage of the NAS or a directory, when, and how many are kept.
+
+    ``keep`` counts days, weeks and months; ``drill`` is a time of systemd (OnCalendar), empty for none.
+    """
+
+    enabled: bool = True
+    storage: str = "backups"
+    path: str = ""
+    at: str = "02:30"
+    drill: str = "Sun 04:30"
+    keep: dict[str, int] = field(default_factory=lambda: dict(DEFAULT_KEEP))
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the owner tunes; ``environment`` is the name of the inventory's folder."""
@@ -123,6 +142,7 @@ class Settings:
     storage: tuple[Share, ...] = ()
     gpu_attach: bool = True
     postgresql: dict[str, t.Any] = field(default_factory=dict)
+    backup: Backup = field(default_factory=lambda: Backup())
     overlay_networks: dict[str, str] = field(default_factory=lambda: dict(DEFAULT_OVERLAY_NETWORKS))
 
 
@@ -192,6 +212,7 @@ def load_site(
     unreadable: broken YAML, schema errors, settings of the wrong type. Cross-checks are ``check_site``.
     """
     folder = inventory_folder(task_vars)
+    task_vars = _with_inventory(task_vars)
     resolve = _resolver(task_vars, loader)
     found = cached_catalog(
         catalog or COLLECTION / "catalog", folder / "catalog" if folder else None, Path(constants.DEFAULT_LOCAL_TMP)
@@ -213,6 +234,22 @@ def load_site(
         inventory=str(folder) if folder else "",
         appliances=Machines(groups.get("appliances", []), _machine_reader(task_vars, folder)),
     )
+
+
+def _with_inventory(task_vars: Mapping[str, t.Any]) -> Mapping[str, t.Any]:
+    """Return *task_vars* with the variables of the inventory, which the hosts of a play are worked out without.
+
+    There is no host yet then, so the first machine stands for all: what an owner decides about the platform is the same for
+    each of them.
+    """
+    if "inventory_hostname" in task_vars:
+        return task_vars
+    machines = (task_vars.get("groups") or {}).get("machines") or []
+    hostvars = task_vars.get("hostvars") or {}
+    if not machines or machines[0] not in hostvars:
+        return task_vars
+    known = hostvars[machines[0]]
+    return {**{name: known[name] for name in known if name.startswith("pantheon_")}, **task_vars}
 
 
 def inventory_folder(task_vars: Mapping[str, t.Any]) -> Path | None:
@@ -333,9 +370,49 @@ def _settings(
         gpu_attach=reader.get("pantheon_gpu_attach", bool, True),
         storage=tuple(storage),
         postgresql=reader.get("pantheon_postgresql", dict, {}),
+        backup=_backup(reader),
         overlay_networks=_overlay_networks(reader),
     )
     return settings, reader.problems
+
+
+def _backup(reader: _Reader) -> Backup:
+    """Return how backups are made; what is wrong is said with the value and a remedy."""
+    given = reader.get("pantheon_backup", dict, {})
+    wrong = []
+    kinds: dict[str, tuple[type, str]] = {
+        "enabled": (bool, "true or false"),
+        "storage": (str, "the name of an entry of pantheon_storage"),
+        "path": (str, "an absolute path of a directory of its own, such as /srv/backups"),
+        "at": (str, "a time of day, such as 02:30, in quotes"),
+        "drill": (str, "a time of systemd, such as Sun 04:30, or an empty text"),
+        "keep": (dict, "{daily: 7, weekly: 4, monthly: 6}"),
+    }
+    for key, value in given.items():
+        if key not in kinds:
+            wrong.append((key, value, f"known keys are {', '.join(kinds)}", "is an unknown key"))
+        elif not isinstance(value, kinds[key][0]):
+            wrong.append((key, value, f"give {kinds[key][1]}", f"is {type(value).__name__}"))
+    if not wrong:
+        path = given.get("path", "")
+        if path and (not re.fullmatch(r"(/[A-Za-z0-9_.-]+){2,}", path) or "/../" in f"{path}/"):
+            wrong.append(("path", path, f"give {kinds['path'][1]}", "is no path below another directory"))
+        if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", given.get("at", "02:30")):
+            wrong.append(("at", given["at"], f"give {kinds['at'][1]}", "is no time of day"))
+        for period, number in given.get("keep", {}).items():
+            if period not in DEFAULT_KEEP:
+                remedy = f"known periods are {', '.join(DEFAULT_KEEP)}"
+                wrong.append((f"keep.{period}", number, remedy, "is an unknown period"))
+            elif not isinstance(number, int) or isinstance(number, bool) or number < (1 if period == "daily" else 0):
+                remedy = "give a whole number; of days at least one"
+                wrong.append((f"keep.{period}", number, remedy, "is no number of backups"))
+    if wrong:
+        reader.problems += [
+            Problem(reader.file, f"pantheon_backup.{key}", value, remedy, message)
+            for key, value, remedy, message in wrong
+        ]
+        return Backup()
+    return Backup(**{**given, "keep": {**DEFAULT_KEEP, **given.get("keep", {})}})
 
 
 def _overlay_networks(reader: _Reader) -> dict[str, str]:
@@ -384,6 +461,8 @@ DEFAULT_STORAGE: list[dict[str, t.Any]] = [
     },
     # Services run as many different users: all may write.
     {"name": "shared", "path": "/shared", "writers": ["machines"], "properties": {"owner": {"mode": "0777"}}},
+    # Below a directory of its own, which containers can be given while the NAS is away. Only root lists what is there.
+    {"name": "backups", "path": "/backups/nas", "writers": ["machines"], "properties": {"owner": {"mode": "0711"}}},
 ]
 """What the NAS keeps for the platform unless the owner says otherwise: design decision 9 has one writer of the library."""
 

@@ -199,10 +199,12 @@ def test_what_is_shared_is_written_by_one_machine_and_changed_by_another(lab: La
 def test_it_is_a_real_mount_of_the_nas(lab: Lab) -> None:
     for machine in lab.machines:
         mounts = [line.split() for line in lab.on(machine, "cat /proc/mounts").splitlines()]
-        found = {parts[1]: parts for parts in mounts if parts[1] in ("/models", "/shared") and parts[2] != "autofs"}
+        wanted = ("/models", "/shared", "/backups/nas")
+        found = {parts[1]: parts for parts in mounts if parts[1] in wanted and parts[2] != "autofs"}
         assert {path: parts[0] for path, parts in found.items()} == {
             "/models": "10.77.0.2:/mnt/tank/models",
             "/shared": "10.77.0.2:/mnt/tank/shared",
+            "/backups/nas": "10.77.0.2:/mnt/tank/backups",
         }, machine
         assert ("ro" in found["/models"][3].split(",")) is (machine != WRITER)
 

@@ -101,13 +101,14 @@ def test_aliases_of_the_firewall(house: Workshop) -> None:
 
 def test_the_library_has_one_writer_and_the_rest_reads(house: Workshop) -> None:
     site = house.load()
-    assert [dataset["name"] for dataset in nas_datasets(site)] == ["models", "shared"]
+    assert [dataset["name"] for dataset in nas_datasets(site)] == ["models", "shared", "backups"]
     shares = {(share["dataset"], share["read_only"]): share for share in nas_shares(site)}
     assert shares["models", False]["networks"] == ["10.1.0.12"]
     assert "10.1.0.12" not in shares["models", True]["networks"]
     assert len(shares["models", True]["networks"]) == 6
     assert len(shares["shared", False]["networks"]) == 7
-    assert ("shared", True) not in shares
+    assert len(shares["backups", False]["networks"]) == 7
+    assert ("shared", True) not in shares and ("backups", True) not in shares
 
 
 def test_nobody_is_admitted_by_leaving_the_list_empty(house: Workshop) -> None:
@@ -126,8 +127,9 @@ def test_mounts_say_who_may_write(house: Workshop) -> None:
     assert mounts_of(site, "erebus") == [
         {"name": "models", "source": "10.1.0.2:/mnt/tank/models", "path": "/models", "read_only": True},
         {"name": "shared", "source": "10.1.0.2:/mnt/tank/shared", "path": "/shared", "read_only": False},
+        {"name": "backups", "source": "10.1.0.2:/mnt/tank/backups", "path": "/backups/nas", "read_only": False},
     ]
-    assert [mount["read_only"] for mount in mounts_of(site, "thanatos")] == [False, False]
+    assert [mount["read_only"] for mount in mounts_of(site, "thanatos")] == [False, False, False]
 
 
 def test_without_a_nas_nothing_is_mounted(house: Workshop) -> None:

@@ -575,6 +575,40 @@ def test_storage_without_a_nas(workshop: Workshop) -> None:
     assert (problem.field, problem.message) == ("volumes.media.storage", "needs a NAS, and the inventory has none")
 
 
+@pytest.mark.parametrize(
+    ("given", "field", "remedy"),
+    [
+        ({"at": "2:30"}, "at", "a time of day, such as 02:30"),
+        ({"path": "/"}, "path", "an absolute path"),
+        ({"path": "srv/backups"}, "path", "an absolute path"),
+        ({"keep": {"daily": 0}}, "keep.daily", "at least one"),
+        ({"keep": {"yearly": 3}}, "keep.yearly", "known periods are daily, weekly, monthly"),
+        ({"keep": 7}, "keep", "{daily: 7"),
+        ({"until": "noon"}, "until", "known keys are enabled, storage, path"),
+    ],
+)
+def test_faults_of_the_backups_are_named(workshop: Workshop, given: dict[str, Any], field: str, remedy: str) -> None:
+    workshop.settings["pantheon_backup"] = given
+    (problem,) = workshop.problems()
+    assert problem.field == f"pantheon_backup.{field}"
+    assert remedy in problem.remedy
+
+
+def test_backups_to_a_storage_that_is_not_there(workshop: Workshop) -> None:
+    workshop.settings["pantheon_backup"] = {"storage": "bakcups"}
+    (problem,) = workshop.problems()
+    assert (problem.field, problem.value) == ("pantheon_backup.storage", "bakcups")
+
+
+def test_backups_go_below_a_directory_of_their_own(workshop: Workshop) -> None:
+    workshop.groups |= {"appliances": ["poseidon"], "truenas": ["poseidon"]}
+    workshop.hosts["poseidon"] = {"ansible_host": "10.1.0.2"}
+    workshop.settings["pantheon_storage"] = [{"name": "backups", "path": "/backups", "writers": ["machines"]}]
+    (problem,) = workshop.problems()
+    assert (problem.field, problem.value) == ("pantheon_storage", "/backups")
+    assert "/backups/nas" in problem.remedy
+
+
 def test_a_volume_is_a_directory_or_storage_and_not_both(workshop: Workshop) -> None:
     volume = {"name": "media", "storage": "shared", "source": "/srv", "path": "/media"}
     workshop.override("redis", {"volumes": [volume]})

@@ -287,6 +287,23 @@ def test_a_stack_with_storage_says_what_has_to_be_mounted(workshop: Workshop) ->
     assert litellm["storage"] == [] and "storage" not in {file["path"] for file in litellm["files"]}
 
 
+def test_where_backups_go_is_given_to_a_container_without_touching_the_nas(workshop: Workshop) -> None:
+    workshop.override("redis", {"volumes": [{"name": "backups", "backup_target": True}]})
+    assert "/backups" not in str(to_compose(workshop.load(), "redis"))  # no NAS, no path: nothing to go to
+    workshop.groups |= {"appliances": ["poseidon"], "truenas": ["poseidon"]}
+    workshop.hosts["poseidon"] = {"ansible_host": "10.1.0.2"}
+    site = workshop.load()
+    bind = {"propagation": "rslave", "create_host_path": True}
+    mounts = to_compose(site, "redis")["services"]["redis"]["volumes"]
+    assert {"type": "bind", "source": "/backups", "target": "/backups", "bind": bind} in mounts
+    assert stack_of(site, "erebus", "redis")["storage"] == []  # it starts also while the NAS is away
+    workshop.settings["pantheon_backup"] = {"path": "/srv/backups"}
+    mounts = to_compose(workshop.load(), "redis")["services"]["redis"]["volumes"]
+    assert {"type": "bind", "source": "/srv/backups", "target": "/srv/backups", "bind": bind} in mounts
+    workshop.settings["pantheon_backup"] = {"enabled": False}
+    assert "backups" not in str(to_compose(workshop.load(), "redis"))
+
+
 def found(**facts: Any) -> dict[str, Any]:
     """Return variables of a machine whose GPUs were looked at."""
     return {"ansible_facts": {"pantheon_gpu": {**assumed("none"), **facts}}}

@@ -62,17 +62,18 @@ def test_the_documentation_is_complete() -> None:
     assert yaml.safe_load(catalog.EXAMPLES) and yaml.safe_load(catalog.RETURN)["_raw"]["sample"]
 
 
-def to_do(**results: Any) -> list[str]:
+def to_do(settings: dict[str, Any] | None = None, **results: Any) -> list[str]:
     """Ask for the machines with something to do, after a run that saw this of one, two and three."""
     hosts = ("one", "two", "three")
     variables = {
-        **VARIABLES,
+        **{name: value for name, value in VARIABLES.items() if name != "inventory_hostname"},
         "groups": {"machines": list(hosts), "appliances": ["nas"], "truenas": ["nas"]},
         "hostvars": {
             "nas": {"ansible_host": "10.0.0.9"},
             **{
                 host: {
                     "ansible_host": f"10.0.0.{number}",
+                    **(settings or {}),
                     **({"docker_result": results[host]} if host in results else {}),
                 }
                 for number, host in enumerate(hosts, 1)
@@ -82,11 +83,12 @@ def to_do(**results: Any) -> list[str]:
     return list(catalog.LookupModule(loader=DataLoader()).run(["mounts_to_do"], variables)[0])
 
 
-def in_order(read_only: bool = True) -> dict[str, Any]:
+def in_order(read_only: bool = True, pool: str = "tank") -> dict[str, Any]:
     """Return what the call of a machine leaves whose mounts are in order."""
     mounts = [
-        {"name": "models", "source": "10.0.0.9:/mnt/tank/models", "path": "/models", "read_only": read_only},
-        {"name": "shared", "source": "10.0.0.9:/mnt/tank/shared", "path": "/shared", "read_only": False},
+        {"name": "models", "source": f"10.0.0.9:/mnt/{pool}/models", "path": "/models", "read_only": read_only},
+        {"name": "shared", "source": f"10.0.0.9:/mnt/{pool}/shared", "path": "/shared", "read_only": False},
+        {"name": "backups", "source": f"10.0.0.9:/mnt/{pool}/backups", "path": "/backups/nas", "read_only": False},
     ]
     keys = {"mounts": storage_key({"mounts": mounts})}
     return {"looks": [{"module": "storage_mounts", "keys": keys, "result": {"changed": False}}]}
@@ -103,6 +105,13 @@ def test_a_look_at_other_mounts_does_not_count() -> None:
 
 def test_a_machine_that_is_off_is_left_out_where_others_were_seen() -> None:
     assert to_do(one=in_order(), two={"looks": []}) == ["two"]
+
+
+def test_the_owners_settings_are_known_where_the_hosts_of_a_play_are_worked_out() -> None:
+    """There is no host yet, and so no variable of the inventory but in hostvars."""
+    results = {"one": in_order(pool="fast"), "two": in_order(pool="fast"), "three": in_order(pool="fast")}
+    assert to_do(settings={"pantheon_pool": "fast"}, **results) == []
+    assert to_do(**results) == ["one", "two", "three"]
 
 
 def test_where_nobody_looked_all_have_something_to_do() -> None:
