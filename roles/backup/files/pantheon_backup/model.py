@@ -1,0 +1,1 @@
+../../../../services/backup/src/pantheon_backup/model.py
