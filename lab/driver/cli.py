@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import appliances, engine, hashing, images, machines, preflight, process
+from . import appliances, disks, engine, hashing, images, machines, preflight, process
 from .console import Progress, clock, shorten
 from .process import LabError
 from .settings import INOTIFY_INSTANCES, LABEL_IMAGE, PREFIX, Paths
@@ -188,7 +188,8 @@ def build_services(session: Session, progress: Progress) -> None:
 def raise_machines(session: Session, progress: Progress) -> None:
     """Bring up the machines, wait for their systemd, let our key in and learn their host keys."""
     _, resolver = session.lab.appliances.get(appliances.ROUTER.name, ("", None))
-    specs = machines.machine_specs(session.lab.addresses, session.node, session.rights, resolver)
+    second_disks = disks.attach(session.paths, session.lab.disks)
+    specs = machines.machine_specs(session.lab.addresses, session.node, session.rights, resolver, second_disks)
     actions = machines.ensure_all(specs, progress.tick)
     names = [spec.name for spec in specs]
     degraded = machines.wait_for_boot(names, progress.tick)
@@ -406,6 +407,7 @@ def down(paths: Paths, keep_images: bool) -> int:
     with locked(paths):
         if not engine.answers():
             if engine.started_here(paths) is None and not shutil.which("docker"):
+                disks.remove(paths)
                 shutil.rmtree(paths.state, ignore_errors=True)
                 print("There is no Docker, so there is no lab.")
                 return 0
@@ -413,6 +415,7 @@ def down(paths: Paths, keep_images: bool) -> int:
         with progress.step("Remove the machines"):
             containers = engine.ours("container")
             machines.remove(containers)
+            disks.remove(paths)
             progress.say(f"{len(containers)} containers")
         with progress.step("Remove the network"):
             networks = engine.ours("network")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import engine, process
+from . import disks, engine, process
 from .hashing import digest
 from .preflight import check_networks
 from .process import LabError
@@ -77,12 +77,26 @@ class Spec:
 
 
 def machine_specs(
-    addresses: Mapping[str, str], image: str, rights: Sequence[str], resolver: str | None = None
+    addresses: Mapping[str, str],
+    image: str,
+    rights: Sequence[str],
+    resolver: str | None = None,
+    second_disks: Mapping[str, str] | None = None,
 ) -> list[Spec]:
-    """Return the machines of the inventory as containers; *resolver* is the router, where there is one."""
+    """Return the machines of the inventory as containers; *resolver* is the router, where there is one.
+
+    *second_disks* are devices of this computer, by machine.
+    """
     dns = (f"--dns={resolver}",) if resolver else ()
     return [
-        Spec(f"{PREFIX}-{name}", name, address, _MACHINE, image, (*rights, *devices(), *dns))
+        Spec(
+            f"{PREFIX}-{name}",
+            name,
+            address,
+            _MACHINE,
+            image,
+            (*rights, *devices(), *disks.options((second_disks or {}).get(name)), *dns),
+        )
         for name, address in addresses.items()
     ]
 
@@ -325,6 +339,8 @@ class Inventory:
     """Name and address of the router and the NAS, by their group; those that the inventory has."""
     gpus: list[str] = field(default_factory=list)
     """Machines whose graphics cards are played back."""
+    disks: dict[str, int] = field(default_factory=dict)
+    """Megabytes of a second disk, of the machines that have one."""
 
 
 def read_inventory(paths: Paths) -> Inventory:
@@ -356,6 +372,7 @@ def read_inventory(paths: Paths) -> Inventory:
         addresses.get(edges[0]) if edges else None,
         appliances,
         [name for name in addresses if variables[name].get("pantheon_gpu") not in (None, "none")],
+        {name: int(size) for name in addresses if (size := variables[name].get("pantheon_lab_disk_mb"))},
     )
 
 

@@ -65,6 +65,11 @@ class Paths:
         return self.state / "logs"
 
     @property
+    def disks(self) -> Path:
+        """The second disks of machines that ask for one."""
+        return self.state / "disks"
+
+    @property
     def key(self) -> Path:
         """The private key for the machines; inventories/lab names it too."""
         return self.state / "id_ed25519"

@@ -32,21 +32,31 @@ options:
         tier has something to run. V(mounts) is what the host that asks mounts of the NAS, V(mounts_to_do) the
         machines whose mounts were not seen in order by the call of M(pantheon.ai.machine_state) in this run,
         V(database_cluster_to_do) the machines of the PostgreSQL cluster, unless it was seen in order there.
+      - V(encryption) are the encrypted volumes of the host that asks, as the role P(pantheon.ai.encryption#role) takes them,
+        V(machines_with_encryption) the machines that have any.
+      - V(backup) is what the host that asks backs up and the program that does it, as the role P(pantheon.ai.backup#role) takes it,
+        V(backup_machines) the machines that have something to back up and a place for it, V(backup_services) what can be restored with
+        the machines of each.
       - V(secrets) is the specification of the secrets, V(files) the rendered files of the host that asks, with placeholders instead of secrets.
     type: list
     elements: str
     required: true
     choices:
+      - backup
+      - backup_machines
+      - backup_services
       - database_cluster_to_do
       - databases
       - dhcp_reservations
       - dns
       - dns_records
+      - encryption
       - files
       - firewall
       - firewall_aliases
       - gateway_models
       - machines_by_tier
+      - machines_with_encryption
       - machines_with_gpu
       - machines_with_gpu_setup
       - models
@@ -96,6 +106,11 @@ from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.pantheon.ai.plugins.plugin_utils import _appliances as appliances
 from ansible_collections.pantheon.ai.plugins.plugin_utils import _catalog as catalog
+from ansible_collections.pantheon.ai.plugins.plugin_utils._backup import (
+    backed_up,
+    backed_up_services,
+    backup_view,
+)
 from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
     STORAGE_DEFAULTS,
     answer,
@@ -103,6 +118,7 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
     looks_of,
     storage_key,
 )
+from ansible_collections.pantheon.ai.plugins.plugin_utils._encryption import machines_of
 from ansible_collections.pantheon.ai.plugins.plugin_utils._firewall import firewall
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site, load_site
 from ansible_collections.pantheon.ai.plugins.plugin_utils._stacks import render_stacks
@@ -142,9 +158,13 @@ def _mounts_to_do(site: Site, variables: dict[str, Any]) -> list[str]:
 
 def _view(site: Site, term: str, host: str) -> Any:
     views: dict[str, Any] = {
+        "backup": lambda: backup_view(site, host),
+        "backup_machines": lambda: backed_up(site),
+        "backup_services": lambda: backed_up_services(site),
         "databases": lambda: catalog.to_databases(site),
         "dhcp_reservations": lambda: appliances.dhcp_reservations(site),
         "dns_records": lambda: appliances.dns_records(site),
+        "encryption": lambda: catalog.encrypted_volumes(site, host),
         "firewall": lambda: firewall(site, host) if host in site.machines else "",
         "firewall_aliases": lambda: appliances.firewall_aliases(site),
         "mounts": lambda: appliances.mounts_of(site, host),
@@ -160,6 +180,9 @@ def _view(site: Site, term: str, host: str) -> Any:
         "machines_by_tier": lambda: {
             tier: [name for name in site.machines if catalog.services_on(site, name, [tier])] for tier in catalog.TIERS
         },
+        "machines_with_encryption": lambda: [
+            name for name in machines_of(site.settings.encryption) if name in site.machines
+        ],
         "machines_with_gpu": lambda: [
             name for name, one in site.machines.items() if one.gpu_options.declared != "none"
         ],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.pantheon.ai.plugins.plugin_utils import _gpu
+from ansible_collections.pantheon.ai.plugins.plugin_utils import _encryption, _gpu
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
     SECRET_PLACEHOLDER,
     ReferenceFault,
@@ -20,6 +20,7 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
     on_machine,
     published_port,
     resolve,
+    services_on,
 )
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_files import Problem
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site, SiteError
@@ -96,14 +97,45 @@ def to_compose(site: Site, service: str) -> dict[str, t.Any]:
     project: dict[str, t.Any] = {"name": project_of(service), "services": {service: container}}
     if networks:
         project["networks"] = {network: {"external": True, "name": network} for network in networks}
-    volumes = {
-        volume["name"]: {"name": volume_name(service, volume["name"])}
-        for volume in data["volumes"]
+    volumes = named_volumes(site, service)
+    if volumes:
+        project["volumes"] = {name: {"name": real} for name, real in volumes.items()}
+    return project
+
+
+def named_volumes(site: Site, service: str) -> dict[str, str]:
+    """Return the volumes of the engine that a service has, each with its name there."""
+    return {
+        volume["name"]: volume_name(service, volume["name"])
+        for volume in site.services[service]["volumes"]
         if not {"source", "storage", "backup_target"} & set(volume)
     }
-    if volumes:
-        project["volumes"] = volumes
-    return project
+
+
+def encrypted_volume(site: Site, service: str, host: str) -> _encryption.Encrypted | None:
+    """Return the encrypted volume of *host* that holds the named volumes of *service*, None if none does."""
+    if not site.settings.encryption or not named_volumes(site, service):
+        return None
+    return _encryption.volume_for(site.settings.encryption, host, site.services[service]["tier"])
+
+
+def encrypted_volumes(site: Site, host: str) -> list[dict[str, t.Any]]:
+    """Return the encrypted volumes of *host* as the role takes them, with the volumes of services that lie on each."""
+    result = []
+    for volume in site.settings.encryption:
+        if host not in volume.machines:
+            continue
+        texts = ("device", "directory", "wipe", "key_machine")
+        entry: dict[str, t.Any] = {"name": volume.name, "path": volume.path}
+        entry |= {key: getattr(volume, key) for key in texts if getattr(volume, key)}
+        entry |= {"method": volume.method, "unlock": volume.unlock}
+        bound = [
+            {"name": real, "directory": f"{service}/{name}"}
+            for service in services_on(site, host, volume.tiers)
+            for name, real in named_volumes(site, service).items()
+        ]
+        result.append(entry | ({"volumes": bound} if bound else {}))
+    return result
 
 
 def volume_name(service: str, name: str) -> str:
@@ -207,7 +239,8 @@ def to_override(site: Site, service: str, host: str) -> dict[str, t.Any]:
         image = image_of(site, service, machine.gpu)
         if image != image_of(site, service):
             container["image"] = escape(image)
-    return {"services": {service: container}, **shown}
+    bound = _encryption.bound_volumes(encrypted_volume(site, service, host), service, named_volumes(site, service))
+    return {"services": {service: container}, **shown, **({"volumes": bound} if bound else {})}
 
 
 def published(site: Site, service: str) -> list[tuple[str, dict[str, t.Any]]]:

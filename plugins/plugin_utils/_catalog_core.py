@@ -11,6 +11,7 @@ import typing as t
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 
+from ansible_collections.pantheon.ai.plugins.plugin_utils import _encryption
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
 
 #: The segment of a tier that has one of its own; services of the other tiers only join what they require.
@@ -30,6 +31,7 @@ SECRET_PLACEHOLDER = "@@secret:{}@@"
 SECRET_PATTERN = re.compile(r"@@secret:([a-z][a-z0-9_]*)@@")
 
 NAS_GROUP = "truenas"
+BACKUP_SECRET = "backup_password"
 EDGE_SERVICE = "edge-proxy"
 GATEWAY_SERVICE = "litellm"
 OLLAMA_SERVICE = "ollama"
@@ -281,6 +283,11 @@ def secrets_of(site: Site) -> dict[str, dict[str, t.Any]]:
             if "names" in spec:
                 spec["names"] = expand_names(site, service, spec["names"])
             result.setdefault(secret["name"], spec)
+    if site.settings.encryption:
+        result[_encryption.SECRET] = dict(_encryption.SECRET_SPEC)
+    if backup_target(site) and site.machines:
+        # What opens the backups of all machines; it belongs to no service.
+        result.setdefault(BACKUP_SECRET, {"kind": "password", "length": 40})
     return dict(sorted(result.items()))
 
 

@@ -29,7 +29,7 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
     secret_values,
 )
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_files import Problem
-from ansible_collections.pantheon.ai.plugins.plugin_utils._derived import DERIVED
+from ansible_collections.pantheon.ai.plugins.plugin_utils._derived import DERIVED, ENVIRONMENT
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site, SiteError
 
 _MOVING_TAG = re.compile(r"(^[^:@]+(:\d+/[^:@]+)?|:latest)$")
@@ -47,6 +47,7 @@ def check_site(site: Site) -> list[Problem]:
         _databases,
         _redis_users,
         _files,
+        _derived_environments,
         _storage,
         _names,
         _backups,
@@ -508,6 +509,24 @@ def _files(site: Site) -> Iterator[Problem]:
                     f"use one of: {', '.join(sorted(DERIVED))}",
                     "names a function that does not exist",
                 )
+
+
+def _derived_environments(site: Site) -> Iterator[Problem]:
+    for name, data in site.services.items():
+        function = data.get("derived_environment")
+        if function is None:
+            continue
+        if function not in ENVIRONMENT:
+            remedy = f"use one of: {', '.join(sorted(ENVIRONMENT))}"
+            yield Problem(
+                site.source(name), "derived_environment", function, remedy, "names a function that does not exist"
+            )
+            continue
+        for host in placed(site, name)[:1]:
+            try:
+                ENVIRONMENT[function](site, host)
+            except ReferenceFault as error:
+                yield Problem(site.source(name), "derived_environment", function, "change the inventory", str(error))
 
 
 def _storage(site: Site) -> Iterator[Problem]:

@@ -12,14 +12,17 @@ import yaml
 
 from ansible_collections.pantheon.ai.plugins.plugin_utils._edge import to_traefik_dynamic, to_traefik_static
 from ansible_collections.pantheon.ai.plugins.plugin_utils._gateway import gateway_keys, gateway_models
+from ansible_collections.pantheon.ai.plugins.plugin_utils._neo4j import neo4j_environment
 from ansible_collections.pantheon.ai.plugins.plugin_utils._postgresql import (
     etcd_config,
     haproxy_config,
     patroni_config,
+    pgbackrest_config,
     pgbouncer_config,
     pgbouncer_users,
     witness_config,
 )
+from ansible_collections.pantheon.ai.plugins.plugin_utils._qdrant import qdrant_environment
 from ansible_collections.pantheon.ai.plugins.plugin_utils._redis import (
     redis_config,
     redis_router,
@@ -40,6 +43,7 @@ DERIVED: dict[str, t.Callable[[Site, str], Content]] = {
     "gateway_models": lambda site, _host: gateway_models(site),
     "haproxy_config": haproxy_config,
     "patroni_config": patroni_config,
+    "pgbackrest_config": pgbackrest_config,
     "pgbouncer_config": pgbouncer_config,
     "pgbouncer_users": pgbouncer_users,
     "redis_config": redis_config,
@@ -52,6 +56,12 @@ DERIVED: dict[str, t.Callable[[Site, str], Content]] = {
     "traefik_dynamic": lambda site, _host: to_traefik_dynamic(site),
     "traefik_static": lambda site, _host: to_traefik_static(site),
     "witness_config": witness_config,
+}
+
+#: The functions that a service file may name as ``derived_environment``: what a machine's container is told besides.
+ENVIRONMENT: dict[str, t.Callable[[Site, str], dict[str, str]]] = {
+    "neo4j_environment": neo4j_environment,
+    "qdrant_environment": qdrant_environment,
 }
 
 HEADER = "# Managed by Pantheon: changes here are overwritten.\n"

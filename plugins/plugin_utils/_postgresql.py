@@ -11,7 +11,12 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import SECRET_PLACEHOLDER, is_ip, placed
+from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import (
+    SECRET_PLACEHOLDER,
+    backup_target,
+    is_ip,
+    placed,
+)
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site
 
 ETCD_SERVICE = "etcd"
@@ -53,6 +58,16 @@ STRICT_FROM = 3
 #: A machine that was off for a night finds its place again without a new copy, unless it would fill the leader's disk.
 SLOT_SECONDS = 24 * 3600
 SLOT_MAXIMUM = "4GB"
+
+#: pgBackRest's repository, below the place of the backups.
+REPOSITORY = "pgbackrest"
+STANZA = "pantheon"
+#: What the log may grow to while the target of the backups is away. Then all of it is given up: the disk is worth more.
+ARCHIVE_QUEUE = "4GiB"
+#: How much of the log both machines together may take with them. A segment is 16 MB whatever is in it, until it is archived.
+ARCHIVE_SECONDS = 300
+#: How long PostgreSQL's archiver waits for a segment: below a third of the time to stop in, for at the end it tries three times.
+PUSH_SECONDS = 10
 
 MAX_CONNECTIONS = 100
 #: Connections that the pools leave alone: PostgreSQL's own reserve, Patroni, health checks, backups, an administrator.
@@ -175,6 +190,11 @@ def _parameters(site: Site) -> dict[str, t.Any]:
         "max_replication_slots": 10,
         "wal_keep_size": "512MB",
         "max_slot_wal_keep_size": SLOT_MAXIMUM,
+        # Also where there is no place for backups: turning it on later would take a restart. The command, a name that pgBackRest
+        # insists on, lets go of it then.
+        "archive_mode": "on",
+        "archive_command": "pgbackrest-archive %p",
+        "archive_timeout": f"{ARCHIVE_SECONDS}s",
         # A peer that has gone without a word is noticed well before Patroni's time to live is over.
         "wal_sender_timeout": "10s",
         "wal_receiver_timeout": "10s",
@@ -308,6 +328,58 @@ def patroni_config(site: Site, host: str) -> dict[str, t.Any]:
         # No device in a container; the loss of the leader key ends the leader's writes (synchronous mode).
         "watchdog": {"mode": "off"},
     }
+
+
+_PGBACKREST = """\
+# Managed by Pantheon: changes here are overwritten.
+[global]
+repo1-path={repository}
+# The NAS sees neither rows nor names.
+repo1-cipher-type=aes-256-cbc
+repo1-cipher-pass={passphrase}
+# Many small files in one: over NFS each file costs more than what is in it. How much is kept, pantheon-backup says.
+repo1-bundle=y
+compress-type=zst
+process-max=2
+start-fast=y
+# PostgreSQL does not wait for the NAS: segments are pushed in the background, and are given up when there are too many.
+archive-async=y
+archive-push-queue-max={queue}
+spool-path={spool}
+log-level-console=off
+log-level-file=off
+log-level-stderr=warn
+
+[global:archive-push]
+archive-timeout={seconds}
+
+[{stanza}]
+pg1-path={data}
+pg1-socket-path={sockets}
+"""
+
+_NO_BACKUPS = """\
+# Managed by Pantheon: changes here are overwritten.
+# There is no place for backups (pantheon_backup), so PostgreSQL's log is kept nowhere: pgbackrest-archive lets go of it.
+"""
+
+
+def pgbackrest_config(site: Site, host: str) -> str:
+    """Return pgbackrest.conf, the same on every member: they share one repository."""
+    del host
+    target = backup_target(site)
+    if target is None:
+        return _NO_BACKUPS
+    return _PGBACKREST.format(
+        repository=f"{target.path}/{REPOSITORY}",
+        passphrase=_secret("backup_postgresql_passphrase"),
+        queue=ARCHIVE_QUEUE,
+        spool=f"{DATA_ROOT}/spool",
+        seconds=PUSH_SECONDS,
+        stanza=STANZA,
+        data=DATA_DIRECTORY,
+        sockets=SOCKET_DIRECTORY,
+    )
 
 
 def witness_config(site: Site, host: str) -> dict[str, t.Any]:

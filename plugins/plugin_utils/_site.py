@@ -20,7 +20,7 @@ from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.pantheon.ai.plugins.plugin_utils import _gpu
+from ansible_collections.pantheon.ai.plugins.plugin_utils import _encryption, _gpu
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_files import (
     Problem,
     cached_catalog,
@@ -143,6 +143,7 @@ class Settings:
     gpu_attach: bool = True
     postgresql: dict[str, t.Any] = field(default_factory=dict)
     backup: Backup = field(default_factory=lambda: Backup())
+    encryption: tuple[_encryption.Encrypted, ...] = ()
     overlay_networks: dict[str, str] = field(default_factory=lambda: dict(DEFAULT_OVERLAY_NETWORKS))
 
 
@@ -357,6 +358,8 @@ def _settings(
         share, problems = _share(file, index, entry, groups)
         reader.problems += problems
         storage += [share] if share else []
+    encryption, faults = _encryption.parse(reader.get("pantheon_encryption", list, []), groups)
+    reader.problems += [Problem(file, *fault) for fault in faults]
     settings = Settings(
         domain=reader.get("pantheon_domain", str, "pantheon.home.arpa"),
         network=network,
@@ -371,6 +374,7 @@ def _settings(
         storage=tuple(storage),
         postgresql=reader.get("pantheon_postgresql", dict, {}),
         backup=_backup(reader),
+        encryption=encryption,
         overlay_networks=_overlay_networks(reader),
     )
     return settings, reader.problems

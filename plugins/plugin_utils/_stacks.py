@@ -10,6 +10,7 @@ import typing as t
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import (
     SECRET_PATTERN,
     dump_env,
+    encrypted_volume,
     image_of,
     networks_of,
     project_of,
@@ -22,7 +23,7 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import (
 )
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_core import SECRET_PLACEHOLDER, ReferenceFault
 from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog_files import Problem
-from ansible_collections.pantheon.ai.plugins.plugin_utils._derived import DERIVED, dump
+from ansible_collections.pantheon.ai.plugins.plugin_utils._derived import DERIVED, ENVIRONMENT, dump
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site, SiteError
 
 
@@ -72,13 +73,17 @@ def _stack(site: Site, name: str, host: str) -> Stack:
     data = site.services[name]
     try:
         override = to_override(site, name, host)
+        environment = to_env(site, name, host)
+        if "derived_environment" in data:
+            environment |= ENVIRONMENT[data["derived_environment"]](site, host)
         files = [
             _file("compose.yml", dump(to_compose(site, name), "compose.yml")),
             _file("compose.override.yml", dump(override, "compose.override.yml")),
-            _file(".env", dump_env(to_env(site, name, host)), mode="0600", sensitive=True),
+            _file(".env", dump_env(environment), mode="0600", sensitive=True),
             *(_mounted(site, name, host, entry) for entry in data["files"]),
         ]
-        storage = storage_paths(site, name)
+        encrypted = encrypted_volume(site, name, host)
+        storage = sorted({*storage_paths(site, name), *([encrypted.path] if encrypted else [])})
         if storage:
             # The unit that starts the stack at boot reads it (role docker): it mounts these first, or tries again.
             files.append(_file("storage", "".join(f"{path}\n" for path in storage)))

@@ -22,7 +22,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 LINKS = ROOT / "collections" / "ansible_collections" / "pantheon" / "ai"
 INVENTORIES = ("homelab", "lab", "single")
-SLICE = {"etcd", "postgresql", "redis", "redis_sentinel", "ollama", "litellm", "open_webui", "edge_proxy"}
+DATA = {"etcd", "postgresql", "redis", "redis_sentinel", "qdrant", "neo4j"}
+SLICE = DATA | {"ollama", "litellm", "open_webui", "edge_proxy"}
 
 
 def read(name: str) -> str:

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Starts Redis or a sentinel, and says how they are: redis.sh server | sentinel | server-health | sentinel-health
+# For backups (docs/backup.md): redis.sh dump | count in the running container, redis.sh load | drill in one of its own.
 #
 # Which Redis is the master is for the sentinels to decide, and they decide anew at any time. So the managed files are
 # read-only and say nothing about it; what is written at run time lies in /data, and is made anew here at each start from
@@ -110,7 +111,7 @@ start_server() {
     local_password=$(od -An -N 24 -tx1 /dev/urandom | tr -d ' \n')
     {
         cat "$managed/users.acl"
-        echo "user local on >$local_password resetkeys resetchannels -@all +info +config|set"
+        echo "user local on >$local_password resetkeys resetchannels -@all +info +config|set +sync +psync +replconf"
     } > "$data/users.acl"
     {
         echo "include $managed/redis.conf"
@@ -220,22 +221,100 @@ sentinel_health() {
     ask "$(of_kind self)" sentinel get-master-addr-by-name "$name" | grep -q .
 }
 
+# -- backups -----------------------------------------------------------------------------------------------------------
+
+# Only keys without an end: the others go by themselves, also between a backup and its trial.
+counted() {
+    awk -F '[=,]' '/^db0:/ { keys = $2; ends = $4 } END { printf "{\"keys\": %d}\n", keys - ends }'
+}
+
+count_keys() {
+    state=$(ask "$(of_kind self)" info keyspace | tr -d '\r')
+    case $state in
+        *Keyspace*) echo "$state" | counted ;;
+        *) echo "Redis does not answer." >&2; return 1 ;;
+    esac
+}
+
+# The data as a replica gets them, as an RDB file. A replica leaves that to its master.
+dump() {
+    self=$(of_kind self)
+    local_password=$(sed -n 's/^user local on >\([0-9a-f]*\) .*/\1/p' "$data/users.acl")
+    state=$(as_local info replication | tr -d '\r')
+    case $state in
+        *role:master*) ;;
+        *role:slave*) echo '{"skip": "a replica; the master is backed up"}'; exit 75 ;;
+        *) echo "Redis does not answer." >&2; return 1 ;;
+    esac
+    REDISCLI_AUTH=$local_password redis-cli -h "${self% *}" -p "${self#* }" --user local --rdb -
+}
+
+# A Redis on the data alone, that nobody reaches but this script.
+socket=/tmp/backup.sock
+
+start_alone() {
+    umask 077
+    redis-server --port 0 --unixsocket "$socket" --dir "$data" --dbfilename backup.rdb --save "" "$@" >&2 &
+    alone=$!
+    while ! alone_says ping | grep -qx PONG; do
+        if ! kill -0 "$alone" 2> /dev/null; then
+            echo "Redis does not start on these data." >&2
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
+alone_says() { redis-cli -s "$socket" "$@" < /dev/null 2> /dev/null | tr -d '\r'; }
+
+stop_alone() {
+    alone_says shutdown nosave > /dev/null || true
+    wait "$alone"
+}
+
+# The server of the platform reads an append-only file, so the RDB file is made one.
+load() {
+    cat > "$data/backup.rdb"
+    start_alone --appendonly no
+    alone_says config set appendonly yes | grep -qx OK
+    while state=$(alone_says info persistence) && echo "$state" | grep -q '^aof_rewrite_\(in_progress\|scheduled\):1'; do
+        sleep 0.2
+    done
+    if ! echo "$state" | grep -qx aof_last_bgrewrite_status:ok; then
+        echo "Redis could not write its append-only file." >&2
+        return 1
+    fi
+    stop_alone
+    rm "$data/backup.rdb"
+}
+
+drill() {
+    start_alone --appendonly yes
+    alone_says info keyspace | counted
+    stop_alone
+}
+
 # --------------------------------------------------------------------------------------------------------------------
 
 case ${1:-} in
-    server | sentinel)
+    server | sentinel | load | drill)
         if [ "$(id -u)" = 0 ]; then
             chown redis:redis "$data"
             exec setpriv --reuid=redis --regid=redis --clear-groups -- sh "$0" "$@"
         fi
         cd "$data"
         trap 'exit 143' TERM INT
-        "start_$1"
+        case $1 in
+            load | drill) "$1" ;;
+            *) "start_$1" ;;
+        esac
         ;;
+    dump) dump ;;
+    count) count_keys ;;
     server-health) server_health ;;
     sentinel-health) sentinel_health ;;
     *)
-        echo "usage: redis.sh server | sentinel | server-health | sentinel-health" >&2
+        echo "usage: redis.sh server | sentinel | server-health | sentinel-health | dump | count | load | drill" >&2
         exit 64
         ;;
 esac

@@ -18,17 +18,19 @@ testinfra_hosts = ["ansible://machines"]
 
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts" / "inventory"
 ADDRESS = "10.78.0.33"
-INNER_PORTS = (4000, 5432, 6379, 8080, 11434)
+INNER_PORTS = (4000, 5432, 6333, 6379, 7474, 7687, 8080, 11434)
 SERVICES = {
     "edge-proxy",
     "etcd",
     "litellm",
+    "neo4j",
     "ollama",
     "open-webui",
     "postgresql",
     "postgresql-pool",
     "postgresql-router",
     "postgresql-witness",
+    "qdrant",
     "redis",
     "redis-router",
     "redis-sentinel",

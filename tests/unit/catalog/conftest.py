@@ -27,6 +27,8 @@ GROUPS: dict[str, list[str]] = {
     "postgresql": ["erebus", "thanatos"],
     "redis": ["erebus", "thanatos"],
     "redis_sentinel": ["erebus", "thanatos", "hephaestus"],
+    "qdrant": ["erebus"],
+    "neo4j": ["thanatos"],
     "compute": ["orpheus", "kratos", "nyx", "hades"],
     "ollama": ["orpheus", "kratos", "nyx", "hades"],
     "litellm": ["orpheus", "kratos"],
@@ -118,6 +120,7 @@ class Workshop:
         everyone = sorted({host for hosts in self.groups.values() for host in hosts})
         return {
             "inventory_dir": str(self.inventory),
+            "inventory_hostname": "localhost",  # as in a task
             "groups": {"all": everyone, **self.groups},
             "hostvars": self.hosts,
             **self.settings,

@@ -442,11 +442,11 @@ def test_a_service_outside_of_its_tier(workshop: Workshop) -> None:
 
 
 def test_memory(workshop: Workshop) -> None:
-    workshop.hosts["erebus"]["pantheon_memory_mb"] = 2943
+    workshop.hosts["erebus"]["pantheon_memory_mb"] = 4991
     problem = only(workshop.problems())
-    assert (problem.field, problem.value) == ("erebus.pantheon_memory_mb", 2943)
-    assert "2944 MB" in problem.message and "postgresql 2048, redis 512" in problem.message
-    workshop.hosts["erebus"]["pantheon_memory_mb"] = 2944
+    assert (problem.field, problem.value) == ("erebus.pantheon_memory_mb", 4991)
+    assert "4992 MB" in problem.message and "postgresql 2048, qdrant 2048, redis 512" in problem.message
+    workshop.hosts["erebus"]["pantheon_memory_mb"] = 4992
     assert workshop.problems() == []
 
 

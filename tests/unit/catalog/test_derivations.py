@@ -49,7 +49,7 @@ def test_services_on_a_machine_in_the_order_of_deployment(workshop: Workshop, si
     assert services_on(site, "orpheus", ["edge"]) == []
     workshop.groups = {**workshop.groups, "edge_proxy": ["erebus"], "litellm": ["erebus"]}
     assert services_on(workshop.load(), "erebus") == [
-        *("etcd", "postgresql", "postgresql-witness", "redis", "redis-router", "redis-sentinel"),
+        *("etcd", "postgresql", "postgresql-witness", "qdrant", "redis", "redis-router", "redis-sentinel"),
         "litellm",
         "edge-proxy",
     ]
@@ -143,6 +143,9 @@ def test_networks(workshop: Workshop, site: Site) -> None:
     }
     assert {name: networks_of(site, name) for name in site.services} == {
         **{name: [] for name in on_machine},
+        # Nothing requires them yet.
+        "neo4j": [],
+        "qdrant": [],
         "ollama": ["pantheon-ai"],
         # What they require of the data tier is beside them, on the network of their machine.
         "litellm": ["pantheon-ai", "pantheon-edge"],

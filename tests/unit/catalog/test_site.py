@@ -188,7 +188,7 @@ def test_each_inventory_can_be_deployed(environment: str, network: str) -> None:
     assert deployed == set(site.services)
     assert deployed == {
         *("etcd", "postgresql", "postgresql-witness", "postgresql-router", "postgresql-pool"),
-        *("redis", "redis-sentinel", "redis-router"),
+        *("redis", "redis-sentinel", "redis-router", "qdrant", "neo4j"),
         *("ollama", "litellm", "open-webui", "edge-proxy"),
     }
 

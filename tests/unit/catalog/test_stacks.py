@@ -126,7 +126,7 @@ def test_every_compose_file_is_valid(workshop: Workshop, network: str) -> None:
                 data = yaml.safe_load(content(dict(stack), path))
                 assert [error.message for error in validator.iter_errors(data)] == [], (stack["name"], path)
                 count += 1
-    assert count == 2 * 26
+    assert count == 2 * 28
 
 
 def test_the_compose_schema_finds_planted_faults(site: Site) -> None:

@@ -16,7 +16,7 @@ from ansible_collections.pantheon.ai.plugins.action.site_check import ActionModu
 
 GROUPS = {
     "machines": ["one"],
-    **{name: ["one"] for name in ("data", "etcd", "postgresql", "redis", "redis_sentinel")},
+    **{name: ["one"] for name in ("data", "etcd", "postgresql", "redis", "redis_sentinel", "qdrant", "neo4j")},
     **{name: ["one"] for name in ("compute", "ollama", "litellm", "open_webui")},
     **{name: ["one"] for name in ("edge", "edge_proxy")},
 }
@@ -45,7 +45,7 @@ def variables(tmp_path: Path, **more: Any) -> dict[str, Any]:
 def test_a_good_site(tmp_path: Path) -> None:
     result = run(variables(tmp_path))
     assert (result["changed"], result["problems"], result.get("failed", False)) == (False, [], False)
-    assert result["msg"] == "12 services on 1 machines, no problems."
+    assert result["msg"] == "14 services on 1 machines, no problems."
     assert result["placement"]["litellm"] == ["one"]
 
 

@@ -21,6 +21,7 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._postgresql import (
     etcd_config,
     haproxy_config,
     patroni_config,
+    pgbackrest_config,
     pgbouncer_config,
     pgbouncer_users,
     pool_size,
@@ -323,3 +324,49 @@ def test_what_may_change_later_does_not_change_the_file_of_a_member(make: Make) 
     wanted = {"max_connections": 300, "work_mem": "8MB", "shared_buffers": "1GB"}
     after = patroni_config(make(settings={"pantheon_postgresql": {"parameters": wanted}}), "erebus")
     assert after == before
+
+
+def ini_of_pgbackrest(text: str) -> configparser.ConfigParser:
+    """Read pgbackrest.conf."""
+    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), comment_prefixes=("#",))
+    parser.read_string(text)
+    return parser
+
+
+def test_backups_go_to_the_place_of_the_inventory_and_are_encrypted(make: Make) -> None:
+    site = make(settings={"pantheon_backup": {"path": "/srv/backups"}})
+    text = pgbackrest_config(site, "erebus")
+    assert text == pgbackrest_config(site, "thanatos"), "the members share one repository"
+    config = ini_of_pgbackrest(text)
+    assert config["global"]["repo1-path"] == "/srv/backups/pgbackrest"
+    assert config["global"]["repo1-cipher-type"] == "aes-256-cbc"
+    assert config["global"]["repo1-cipher-pass"] == "@@secret:backup_postgresql_passphrase@@"
+    assert config["pantheon"]["pg1-path"] == patroni_config(site, "erebus")["postgresql"]["data_dir"]
+    assert "backup_postgresql_passphrase" in secrets_of(site)
+
+
+def test_a_nas_that_is_away_neither_fills_the_disk_nor_holds_up_the_end(make: Make) -> None:
+    site = make(settings={"pantheon_backup": {"path": "/srv/backups"}})
+    config = ini_of_pgbackrest(pgbackrest_config(site, "erebus"))
+    assert config["global"]["archive-async"] == "y"
+    assert config["global"]["archive-push-queue-max"] == "4GiB"
+    assert config["global"]["spool-path"].startswith("/var/lib/postgresql/"), (
+        "in the volume, which outlives the container"
+    )
+    # At the end the archiver tries three times, each of which may take so long.
+    seconds = int(config["global:archive-push"]["archive-timeout"])
+    assert 3 * (seconds + 1) < site.services["postgresql"]["stop"]["seconds"]
+
+
+def test_without_a_place_for_backups_the_file_names_no_repository(make: Make) -> None:
+    text = pgbackrest_config(make(), "erebus")
+    assert not [line for line in text.splitlines() if not line.startswith("#")]
+
+
+def test_the_log_is_always_archived_so_that_a_place_for_backups_costs_no_restart_later(make: Make) -> None:
+    with_place = make(settings={"pantheon_backup": {"path": "/srv/backups"}})
+    dynamic = postgresql_dynamic(with_place)
+    assert dynamic == postgresql_dynamic(make())
+    assert dynamic["postgresql"]["parameters"]["archive_mode"] == "on"
+    # pgBackRest insists on its own name in there.
+    assert dynamic["postgresql"]["parameters"]["archive_command"] == "pgbackrest-archive %p"
