@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from .conftest import PREFIX, Lab, docker
+from .conftest import PREFIX, ROOT, Lab, docker
 
 MEMBERS = ("erebus", "thanatos")
 CLIENT = "orpheus"
 INTERFACE = "pantheon-open-webui-open-webui-1"
-WRITER = Path(__file__).with_name("writer.py").read_text(encoding="utf-8")
-REDIS_WRITER = Path(__file__).with_name("redis_writer.py").read_text(encoding="utf-8")
+WRITERS = ROOT / "roles" / "drill" / "files"
+WRITER = (WRITERS / "postgresql_writer.py").read_text(encoding="utf-8")
+REDIS_WRITER = (WRITERS / "redis_writer.py").read_text(encoding="utf-8")
 
 
 def sql(lab: Lab, machine: str, query: str, database: str = "postgres") -> str:
