@@ -32,11 +32,14 @@ options:
         tier has something to run. V(mounts) is what the host that asks mounts of the NAS, V(mounts_to_do) the
         machines whose mounts were not seen in order by the call of M(pantheon.ai.machine_state) in this run,
         V(database_cluster_to_do) the machines of the PostgreSQL cluster, unless it was seen in order there.
+      - V(database_accounts) are the roles with which the members of that cluster sign in to each other. V(rolling_to_look) and V(rolling_to_do) are the
+        machines of the data tier that are changed one after the other, see C(playbooks/data.yml).
       - V(secrets) is the specification of the secrets, V(files) the rendered files of the host that asks, with placeholders instead of secrets.
     type: list
     elements: str
     required: true
     choices:
+      - database_accounts
       - database_cluster_to_do
       - databases
       - dhcp_reservations
@@ -59,6 +62,8 @@ options:
       - placement
       - pool
       - prometheus
+      - rolling_to_do
+      - rolling_to_look
       - routes
       - secrets
       - services
@@ -102,8 +107,10 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
     cluster_to_do,
     looks_of,
     storage_key,
+    wanted_accounts,
 )
 from ansible_collections.pantheon.ai.plugins.plugin_utils._firewall import firewall
+from ansible_collections.pantheon.ai.plugins.plugin_utils._rolling import rolling_to_do, rolling_to_look
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site, load_site
 from ansible_collections.pantheon.ai.plugins.plugin_utils._stacks import render_stacks
 
@@ -117,7 +124,12 @@ class LookupModule(LookupBase):
         variables = variables or {}
         site = load_site(variables, self._loader)
         host = str(variables.get("inventory_hostname", ""))
-        of_this_run = {"database_cluster_to_do": cluster_to_do, "mounts_to_do": _mounts_to_do}
+        of_this_run = {
+            "database_cluster_to_do": cluster_to_do,
+            "mounts_to_do": _mounts_to_do,
+            "rolling_to_do": rolling_to_do,
+            "rolling_to_look": rolling_to_look,
+        }
         return [
             of_this_run[term](site, variables) if term in of_this_run else _view(site, str(term), host)
             for term in terms
@@ -142,6 +154,7 @@ def _mounts_to_do(site: Site, variables: dict[str, Any]) -> list[str]:
 
 def _view(site: Site, term: str, host: str) -> Any:
     views: dict[str, Any] = {
+        "database_accounts": lambda: wanted_accounts(site),
         "databases": lambda: catalog.to_databases(site),
         "dhcp_reservations": lambda: appliances.dhcp_reservations(site),
         "dns_records": lambda: appliances.dns_records(site),
