@@ -477,8 +477,11 @@ class Databases:
             return {**_nothing("standby"), "msg": "PostgreSQL here is a standby: its leader holds the databases."}
         script, result = plan(databases, state)
         statements = plan_pooler(pooler, state.pooler, self.admin, result) if pooler else []
-        script = plan_accounts(accounts, state.roles, result) + statements + script
-        result["changed"] = bool(script)
+        passwords = plan_accounts(accounts, state.roles, result)
+        script = statements + script
+        result["changed"] = bool(passwords or script)
+        if passwords and self.client and not self.check_mode:
+            self.client.sql("\n".join(passwords) + "\n")
         if script and self.client and not self.check_mode:
             self._apply(script, state, databases, pooler, deadline)
         return result
@@ -527,8 +530,8 @@ def plan_accounts(
             statements.append(f"ALTER ROLE {_quoted(account.user)} PASSWORD '{verifier(account.password)}';")
             result["diff"]["before"][f"role {account.user}"] = {"password": "other"}
             result["diff"]["after"][f"role {account.user}"] = {"password": "right"}
-    # All or none: a member that signs in meanwhile meets one set of passwords.
-    return ["BEGIN;", *statements, "COMMIT;"] if statements else []
+    # A standby that cannot sign in for want of these is not waited for. All or none: who signs in meanwhile meets one set.
+    return ["SET synchronous_commit = local;", "BEGIN;", *statements, "COMMIT;"] if statements else []
 
 
 def _nothing(role: str) -> t.Dict[str, t.Any]:

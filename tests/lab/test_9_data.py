@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from .conftest import PREFIX, ROOT, Lab, docker
 
@@ -114,13 +115,12 @@ def test_what_the_primary_has_the_standby_has(whole: Lab, table: str) -> None:
     whole.wait(lambda: not lost(whole, other, table, said), 10, "the standby does not have every row")
 
 
-@pytest.mark.parametrize("round_", [1, 2])
-def test_the_leaders_machine_is_killed_under_load(whole: Lab, table: str, round_: int) -> None:
+def test_the_leaders_machine_is_killed_under_load(whole: Lab, table: str) -> None:
     wanted = set(whole.containers())
     (leader,) = leaders(whole)
     other = next(name for name in MEMBERS if name != leader)
     writing = Writing(22, table)
-    time.sleep(6 + round_)
+    time.sleep(7)
     docker("kill", PREFIX + leader)
     last_take_over.append(time.monotonic())
     try:
@@ -138,6 +138,35 @@ def test_the_leaders_machine_is_killed_under_load(whole: Lab, table: str, round_
     whole.wait(lambda: standby_streams(whole), 120, f"{leader} does not stand by again")
     whole.wait(lambda: whole.settled(wanted), 240, lambda: f"not every service came back: {whole.unsettled(wanted)}")
     assert not lost(whole, leader, table, said), "the machine that came back lacks rows"
+
+
+def test_the_drill_of_the_playbook(whole: Lab) -> None:
+    """It kills the leader's machine as a person would ask for it, and its report says what came of it."""
+    (leader,) = leaders(whole)
+    folder = ROOT / "artifacts" / "lab" / "drills"
+    before = set(folder.glob("*.json"))
+    last_take_over.append(time.monotonic())
+    run = whole.play("-e", "target=postgresql", playbook="playbooks/drill.yml")
+    assert run.status == 0, run.problems
+    (report,) = set(folder.glob("*.json")) - before
+    said = json.loads(report.read_text(encoding="utf-8"))
+    (round_,) = said["rounds"]
+    assert round_["machines"] == [leader]
+    assert round_["leader_after"] != leader
+    assert (round_["postgresql"]["lost"], round_["problems"]) == (0, [])
+    assert 0.5 < round_["postgresql"]["gap_seconds"] < 12, "nobody noticed the fault"
+    print(said["summary"]["table"])
+
+
+def test_a_drill_refuses_what_it_must_not_do(lab: Lab) -> None:
+    for arguments, expected in (
+        (("-e", "target=orpheus"), "The clients of the drill run in the container of open-webui"),
+        (("-e", "target=nowhere"), "name a machine that runs something"),
+        (("-e", "target=zelus", "-e", '{"drill_power_off": []}'), "Say -e sure=yes if that is meant"),
+    ):
+        run = lab.play(*arguments, playbook="playbooks/drill.yml")
+        assert run.status != 0
+        assert expected in run.problems, run.problems
 
 
 def test_a_leader_that_is_cut_off_from_the_others_but_not_from_its_clients(whole: Lab, table: str) -> None:
@@ -218,6 +247,45 @@ def test_the_data_tier_is_closed_to_others(lab: Lab) -> None:
     pool = f"docker exec {INTERFACE} timeout 3 python3 -c \"import socket; socket.create_connection(('postgresql-pool', 6432), 2)\""
     assert "open" in lab.on(CLIENT, f"{pool} && echo open", check=False)
     assert "open" in lab.on("kratos", "timeout 3 bash -c '</dev/tcp/10.77.0.11/5432' && echo open", check=False)
+
+
+def test_a_change_of_files_is_made_on_one_machine_after_the_other(
+    whole: Lab, changed_inventory: Callable[..., Path]
+) -> None:
+    """etcd, PostgreSQL and Redis get another environment while a client writes: at no time are two of them away."""
+    (leader,) = leaders(whole)
+    folder = changed_inventory("etcd", {"PANTHEON_LAB_TEST": "rolling"})
+    for service in ("postgresql", "redis"):
+        changed = folder / "catalog" / f"{service}.yml"
+        content = yaml.safe_load(changed.read_text())
+        content["environment"] = {"PANTHEON_LAB_TEST": "rolling"}
+        changed.write_text(yaml.safe_dump(content))
+    before = whole.containers()
+    writing = Writing(110, f"drill_{int(time.time())}")
+    try:
+        run = whole.play("--skip-tags", "verify", inventory=folder)
+        assert run.status == 0, run.problems
+        said = writing.result()
+    finally:
+        back = whole.play("--skip-tags", "verify")
+    assert back.status == 0, back.problems
+    assert not said["missing"]
+    print(f"a change of files of etcd, PostgreSQL and Redis: {run.seconds:.0f} s, gap {longest_gap(said):.1f} s")
+    assert longest_gap(said) < 10
+    rolled = [
+        host
+        for host, rows in run.results.items()
+        for task, _result in rows
+        if task.startswith("Wait until the database")
+    ]
+    assert set(rolled) == set(MEMBERS)
+    assert rolled[-1] == leader, "the leader comes last, so that it hands over once"
+    after = whole.containers()
+    assert {name for name in before if before[name].started != after[name].started} <= {
+        name
+        for name in before
+        if name.split("/")[1].startswith(("pantheon-etcd-", "pantheon-postgresql-postgresql", "pantheon-redis-redis"))
+    }
 
 
 def test_a_setting_of_the_owner_restarts_nothing_that_it_need_not(

@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import time
+from typing import Any
 
 try:
     import psycopg  # type: ignore[import-not-found]  # Open WebUI has it
@@ -25,7 +26,7 @@ except ModuleNotFoundError:
 READ_BACK_SECONDS = 60.0
 
 
-def connect(read_only=False):  # type: ignore[no-untyped-def]
+def connect(read_only: bool = False) -> Any:
     """Connect as the service does; NAME_ro is the same database on a standby."""
     address, mark, options = os.environ["DATABASE_URL"].partition("?")
     connection = psycopg.connect(f"{address}{'_ro' if read_only else ''}{mark}{options}", connect_timeout=5)

@@ -233,6 +233,18 @@ def test_accounts_that_the_cluster_has_not_made_yet_are_left_to_it() -> None:
     assert "new-password" not in str(runner.calls)
 
 
+def test_passwords_of_the_cluster_wait_for_no_standby() -> None:
+    """It may be for want of them that nobody stands by."""
+    role = '{"role": "replicator", "login": true, "verifier": null}\n'
+    runner = Transcript((0, ALONE + role, ""))
+    accounts = [pg.Account("replicator", "new-password")]
+    result = pg.Databases(pg.Psql(runner, "abc"), check_mode=False, wait=0).present([], None, accounts)
+    assert result["roles"] == {"replicator": "changed"}
+    script = runner.calls[-1][1]
+    assert script.startswith("SET synchronous_commit = local;\nBEGIN;\nALTER ROLE \"replicator\" PASSWORD 'SCRAM-SHA-256$")
+    assert "new-password" not in script
+
+
 def test_nothing_wanted_asks_nobody() -> None:
     runner = Transcript((0, "", ""))
     assert pg.Databases(pg.Psql(runner, "abc"), False).present([])["changed"] is False
