@@ -39,6 +39,7 @@ MACHINES = ("m1", "m2", "m3")
 TTL = 20
 LOOP_WAIT = 5
 DATA = "/var/lib/postgresql/drill"
+DISK_MEGABYTES = 700  # of the databases in the cases that fill them; PostgreSQL alone takes about 60
 WITNESS_USER = 65534  # a user of its own, so that one case can cut the witnesses alone off
 
 
@@ -89,13 +90,14 @@ class Run:
 class Cluster:
     """The machines of the drill."""
 
-    def __init__(self, prefix: str, image: str, subnet: str) -> None:
-        self.prefix, self.image, self.subnet = prefix, image, subnet
+    def __init__(self, prefix: str, image: str, subnet: str, small: bool = False) -> None:
+        self.prefix, self.image, self.subnet, self.small = prefix, image, subnet, small
         base = subnet.rsplit(".", 1)[0]
         self.ip = {name: f"{base}.{10 + number}" for number, name in enumerate(("client", *MACHINES))}
         self.folder = Path(tempfile.mkdtemp(prefix="failover-drill-"))
         self.witnesses: tuple[str, ...] = MACHINES
         self.acks: list[Ack] = []
+        self.loops: list[tuple[str, Path]] = []
         self.writer: subprocess.Popen[str] | None = None
         self.context = ssl.create_default_context()
 
@@ -153,12 +155,14 @@ class Cluster:
                     "ttl": TTL,
                     "loop_wait": LOOP_WAIT,
                     "retry_timeout": 5,
+                    "primary_start_timeout": 15,
                     "maximum_lag_on_failover": 1048576,
                     "synchronous_mode": True,
                     "synchronous_mode_strict": False,  # the cases switch it
                     "postgresql": {
                         "use_pg_rewind": True,
                         "use_slots": True,
+                        "remove_data_directory_on_rewind_failure": True,
                         "parameters": {"max_connections": 300, "shared_buffers": "32MB", "wal_keep_size": "64MB"},
                     },
                 },
@@ -208,13 +212,43 @@ class Cluster:
         """A container in the network of a machine, with the drill's files."""
         docker("create", "--name", self.name(part), "--network", f"container:{self.name(machine)}", "--user", user,
                "--restart", "unless-stopped",  # Patroni with a fixed list ends, with 0, if etcd has no majority yet
+               *(["--volume", f"{self.name(f'disk-{machine}')}:{DATA}"] if self.small and part.startswith("patroni") else []),
                self.image, *command)  # fmt: skip
         docker("cp", f"{self.folder}/.", f"{self.name(part)}:/drill/")
+
+    def disks(self) -> None:
+        """A small disk for each database: a file with a file system, which can be full without harm to this computer."""
+        for machine in DATABASES:
+            image = self.folder.with_suffix(f".{machine}.img")
+            with image.open("wb") as stream:
+                stream.truncate(DISK_MEGABYTES * 1024 * 1024)
+            subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True, capture_output=True)
+            device = subprocess.run(
+                ["losetup", "--find", "--show", str(image)], check=True, capture_output=True, text=True
+            ).stdout.strip()
+            self.loops.append((device, image))
+            docker("volume", "create", "--opt", "type=ext4", "--opt", f"device={device}", self.name(f"disk-{machine}"))
+
+    def fill(self, machine: str) -> None:
+        """Write to the disk of a database until nothing more fits."""
+        script = f"dd if=/dev/zero of={DATA}/ballast bs=1M; dd if=/dev/zero of={DATA}/ballast2 bs=1k; true"
+        docker("exec", self.name(f"patroni-{machine}"), "sh", "-c", script)
+
+    def empty(self, machine: str) -> None:
+        """Take what filled the disk away."""
+        docker("exec", self.name(f"patroni-{machine}"), "sh", "-c", f"rm -f {DATA}/ballast {DATA}/ballast2")
+
+    def free(self, machine: str) -> str:
+        """What is free on the disk of a database."""
+        script = f"df --output=avail -k {DATA} | tail -1"
+        return docker("exec", self.name(f"patroni-{machine}"), "sh", "-c", script, check=False).strip()
 
     def up(self) -> None:
         """Build the image, start everything."""
         docker("build", "-q", "-t", self.image, str(HERE / "image"), seconds=900)
         docker("network", "create", "--subnet", self.subnet, self.name("net"))
+        if self.small:
+            self.disks()
         self.certificates()
         self.folder.chmod(0o755)
         (self.folder / "writer.py").write_text((HERE / "writer.py").read_text())
@@ -263,6 +297,10 @@ class Cluster:
         names = [self.name(part) for part in (*parts, "client", *MACHINES)]
         docker("rm", "-f", "-v", *names, check=False)
         docker("network", "rm", self.name("net"), check=False)
+        docker("volume", "rm", "-f", *[self.name(f"disk-{machine}") for machine in DATABASES], check=False)
+        for device, image in self.loops:
+            subprocess.run(["losetup", "--detach", device], check=False, capture_output=True)
+            image.unlink(missing_ok=True)
         for path in sorted(self.folder.rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
         self.folder.rmdir()
@@ -514,6 +552,33 @@ def standby_down(cluster: Cluster, leader: str) -> dict[str, Any]:
     return {"key after 10 s": holder or "none"}
 
 
+def disk_full_standby(cluster: Cluster, leader: str) -> dict[str, Any]:
+    """Fill the disk of the synchronous standby, for 40 s; then make room."""
+    standby = next(name for name in DATABASES if name != leader)
+    cluster.fill(standby)
+    full = cluster.free(standby)
+    time.sleep(40)
+    seen = cluster.cluster(leader).get(standby, "not listed")
+    cluster.empty(standby)
+    return {"free while full (kB)": full, "standby after 40 s": seen}
+
+
+def disk_full_leader(cluster: Cluster, leader: str) -> dict[str, Any]:
+    """Fill the disk of the leader, for 60 s; then make room."""
+    cluster.fill(leader)
+    full, filled = cluster.free(leader), time.monotonic()
+    time.sleep(60)
+    other = next(name for name in DATABASES if name != leader)
+    first = min((ack.when - filled for ack in cluster.acks if ack.host == other), default=None)
+    holder = cluster.leader()
+    cluster.empty(leader)
+    return {
+        "free while full (kB)": full,
+        "key after 60 s": holder or "none",
+        "other acknowledged after": None if first is None else round(first, 1),
+    }
+
+
 def again(cluster: Cluster, leader: str) -> dict[str, Any]:
     """Kill the leader, and the next one as soon as the first is back: the second time is within 60 s."""
     kill(cluster, leader)
@@ -533,6 +598,7 @@ class Case:
     runs: int
     witnesses: tuple[str, ...] = MACHINES
     failovers: int = 1  # at most
+    small: bool = False  # the databases have small disks
     strict: bool = False  # no acknowledgement without a standby, even if there is none left
 
 
@@ -552,6 +618,8 @@ CASES: dict[str, Case] = {
     "cut-witnesses": Case(cut_witnesses, 1),
     "cut-rest": Case(cut_rest, 1),
     "again": Case(again, 1, failovers=2),
+    "disk-full-standby": Case(disk_full_standby, 2, small=True),
+    "disk-full-leader": Case(disk_full_leader, 2, small=True),
 }
 
 
@@ -621,6 +689,46 @@ def running(cluster: Cluster) -> Iterator[Cluster]:
         cluster.down()
 
 
+def measure(
+    cluster: Cluster,
+    names: list[str],
+    runs: int | None,
+    logs: Path | None,
+    results: dict[str, list[Run]],
+    failed: list[str],
+) -> float:
+    """Run these cases on one cluster; the processor time of a witness."""
+    with running(cluster):
+        try:
+            cpu = cpu_of_witness(cluster)
+            print(f"a witness uses {cpu:.2f} % of a core", flush=True)
+            for name in names:
+                case = CASES[name]
+                for _ in range(runs or case.runs):
+                    try:
+                        run = run_once(cluster, case)
+                    except (DrillError, OSError, subprocess.SubprocessError) as error:
+                        failed.append(name)
+                        print(f"{name:18} could not be measured: {error}", flush=True)
+                        cluster.repair()
+                        continue
+                    results.setdefault(name, []).append(run)
+                    print(
+                        f"{name:18} gap {run.gap:6.2f} s  acknowledged {run.acknowledged:5}  lost {run.lost}  "
+                        f"take-overs {run.takeovers}  old leader {run.leader}"
+                        f"{'  BOTH WROTE' if run.both else ''}  {run.notes or ''}",
+                        flush=True,
+                    )
+        finally:
+            if logs:
+                logs.mkdir(parents=True, exist_ok=True)
+                for part in ("patroni-m1", "patroni-m2", "witness-m1", "witness-m2", "witness-m3"):
+                    log = subprocess.run(["docker", "logs", "-t", cluster.name(part)], stdout=subprocess.PIPE,
+                                         stderr=subprocess.STDOUT, text=True, check=False)  # fmt: skip
+                    (logs / f"{part}.log").write_text(log.stdout)
+    return cpu
+
+
 def main() -> int:
     """Run the cases, print a table."""
     parser = argparse.ArgumentParser(description="Failover drill of PostgreSQL under Patroni with witnesses.")
@@ -641,42 +749,20 @@ def main() -> int:
     output = chosen.output or (None if chosen.cases else HERE / "results.json")
     results: dict[str, list[Run]] = {}
     failed: list[str] = []
-    cluster = Cluster(chosen.prefix, chosen.image, chosen.subnet)
-    with running(cluster):
-        try:
-            cpu = cpu_of_witness(cluster)
-            print(f"a witness uses {cpu:.2f} % of a core", flush=True)
-            for name in chosen.cases or CASES:
-                case = CASES[name]
-                for _ in range(chosen.runs or case.runs):
-                    try:
-                        run = run_once(cluster, case)
-                    except (DrillError, OSError, subprocess.SubprocessError) as error:
-                        failed.append(name)
-                        print(f"{name:14} could not be measured: {error}", flush=True)
-                        cluster.repair()
-                        continue
-                    results.setdefault(name, []).append(run)
-                    print(
-                        f"{name:14} gap {run.gap:6.2f} s  acknowledged {run.acknowledged:5}  lost {run.lost}  "
-                        f"take-overs {run.takeovers}  old leader {run.leader}"
-                        f"{'  BOTH WROTE' if run.both else ''}  {run.notes or ''}",
-                        flush=True,
-                    )
-        finally:
-            if chosen.logs:
-                chosen.logs.mkdir(parents=True, exist_ok=True)
-                for part in ("patroni-m1", "patroni-m2", "witness-m1", "witness-m2", "witness-m3"):
-                    log = subprocess.run(["docker", "logs", "-t", cluster.name(part)], stdout=subprocess.PIPE,
-                                         stderr=subprocess.STDOUT, text=True, check=False)  # fmt: skip
-                    (chosen.logs / f"{part}.log").write_text(log.stdout)
+    cpu = 0.0
+    wanted = chosen.cases or list(CASES)
+    for small in (False, True):
+        names = [name for name in wanted if CASES[name].small is small]
+        if names:
+            cluster = Cluster(chosen.prefix, chosen.image, chosen.subnet, small)
+            cpu = measure(cluster, names, chosen.runs, chosen.logs, results, failed) or cpu
     print(
-        f"\n{'case':14} {'runs':>4} {'gap, median':>12} {'largest':>8} {'acknowledged':>13} {'lost':>5} {'take-overs':>10}"
+        f"\n{'case':18} {'runs':>4} {'gap, median':>12} {'largest':>8} {'acknowledged':>13} {'lost':>5} {'take-overs':>10}"
     )
     for name, runs in results.items():
         gaps = [run.gap for run in runs]
         print(
-            f"{name:14} {len(runs):4} {statistics.median(gaps):10.2f} s {max(gaps):6.2f} s {sum(run.acknowledged for run in runs):13} "
+            f"{name:18} {len(runs):4} {statistics.median(gaps):10.2f} s {max(gaps):6.2f} s {sum(run.acknowledged for run in runs):13} "
             f"{sum(run.lost for run in runs):5} {sum(run.takeovers for run in runs):10}"
         )
     if output:

@@ -18,7 +18,7 @@ from pathlib import Path
 MACHINES = ("pantheon-test-postgresql-a", "pantheon-test-postgresql-b")
 CLIENT = "pantheon-test-postgresql-c"
 CONTAINER = "pantheon-postgresql-postgresql-1"
-WRITER = Path(__file__).resolve().parents[2] / "tests" / "lab" / "writer.py"
+WRITER = Path(__file__).resolve().parents[2] / "roles" / "drill" / "files" / "postgresql_writer.py"
 FOLDER = Path(__file__).resolve().parent
 
 

@@ -22,9 +22,11 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
     stack_keys,
     stack_parameters,
     storage_key,
+    wanted_accounts,
     wanted_databases,
     wanted_models,
     wanted_pooler,
+    with_account_passwords,
     with_passwords,
     with_pooler_password,
 )
@@ -145,6 +147,9 @@ class ActionModule(ActionBase):
                 parameters = {"service": "postgresql", "databases": with_passwords(databases, secrets, site.inventory)}
                 if pooler:
                     parameters["pooler"] = with_pooler_password(pooler, secrets, site.inventory)
+                accounts = wanted_accounts(site)
+                if accounts:
+                    parameters["accounts"] = with_account_passwords(accounts, secrets, site.inventory)
                 keys = {"databases": key_of(parameters)}
                 # A look does not wait: what is not there yet is the business of the task that follows.
                 parameters["wait"] = 0

@@ -15,8 +15,10 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
     key_of,
     leader_was_in_order,
     looks_of,
+    wanted_accounts,
     wanted_databases,
     wanted_pooler,
+    with_account_passwords,
     with_passwords,
     with_pooler_password,
 )
@@ -46,6 +48,9 @@ class ActionModule(ActionBase):
                 pooler = arguments.get("pooler") or wanted_pooler(site, service)
                 if pooler:
                     arguments["pooler"] = pooler
+                accounts = arguments.get("accounts") or wanted_accounts(site, service)
+                if accounts:
+                    arguments["accounts"] = accounts
             self._add_passwords(arguments, site, bool(self._task.check_mode))
         except (SecretsError, SiteError) as error:
             raise AnsibleActionFail(str(error)) from None  # Ansible would repeat the cause behind the message
@@ -68,7 +73,8 @@ class ActionModule(ActionBase):
 
     def _add_passwords(self, arguments: dict[str, Any], site: Site, check_mode: bool) -> None:
         databases, pooler = arguments["databases"], arguments.get("pooler")
-        if all(entry.get("password") or not entry.get("secret") for entry in databases) and (
+        accounts = arguments.get("accounts") or []
+        if all(entry.get("password") or not entry.get("secret") for entry in [*databases, *accounts]) and (
             not pooler or pooler.get("password")
         ):
             return
@@ -80,5 +86,7 @@ class ActionModule(ActionBase):
             values = {}  # check mode before the first run: they would have been made by now
         stand_in = "not-made-before-the-real-run" if check_mode else None
         arguments["databases"] = with_passwords(databases, values, site.inventory, stand_in)
+        if accounts:
+            arguments["accounts"] = with_account_passwords(accounts, values, site.inventory, stand_in)
         if pooler:
             arguments["pooler"] = with_pooler_password(dict(pooler), values, site.inventory, stand_in)

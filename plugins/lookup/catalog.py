@@ -37,6 +37,8 @@ options:
       - V(backup) is what the host that asks backs up and the program that does it, as the role P(pantheon.ai.backup#role) takes it,
         V(backup_machines) the machines that have something to back up and a place for it, V(backup_services) what can be restored with
         the machines of each.
+      - V(database_accounts) are the roles with which the members of that cluster sign in to each other. V(rolling_to_look) and V(rolling_to_do) are the
+        machines of the data tier that are changed one after the other, see C(playbooks/data.yml).
       - V(secrets) is the specification of the secrets, V(files) the rendered files of the host that asks, with placeholders instead of secrets.
     type: list
     elements: str
@@ -45,6 +47,7 @@ options:
       - backup
       - backup_machines
       - backup_services
+      - database_accounts
       - database_cluster_to_do
       - databases
       - dhcp_reservations
@@ -69,6 +72,8 @@ options:
       - placement
       - pool
       - prometheus
+      - rolling_to_do
+      - rolling_to_look
       - routes
       - secrets
       - services
@@ -117,9 +122,11 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._calls import (
     cluster_to_do,
     looks_of,
     storage_key,
+    wanted_accounts,
 )
 from ansible_collections.pantheon.ai.plugins.plugin_utils._encryption import machines_of
 from ansible_collections.pantheon.ai.plugins.plugin_utils._firewall import firewall
+from ansible_collections.pantheon.ai.plugins.plugin_utils._rolling import rolling_to_do, rolling_to_look
 from ansible_collections.pantheon.ai.plugins.plugin_utils._site import Site, load_site
 from ansible_collections.pantheon.ai.plugins.plugin_utils._stacks import render_stacks
 
@@ -133,7 +140,12 @@ class LookupModule(LookupBase):
         variables = variables or {}
         site = load_site(variables, self._loader)
         host = str(variables.get("inventory_hostname", ""))
-        of_this_run = {"database_cluster_to_do": cluster_to_do, "mounts_to_do": _mounts_to_do}
+        of_this_run = {
+            "database_cluster_to_do": cluster_to_do,
+            "mounts_to_do": _mounts_to_do,
+            "rolling_to_do": rolling_to_do,
+            "rolling_to_look": rolling_to_look,
+        }
         return [
             of_this_run[term](site, variables) if term in of_this_run else _view(site, str(term), host)
             for term in terms
@@ -161,6 +173,7 @@ def _view(site: Site, term: str, host: str) -> Any:
         "backup": lambda: backup_view(site, host),
         "backup_machines": lambda: backed_up(site),
         "backup_services": lambda: backed_up_services(site),
+        "database_accounts": lambda: wanted_accounts(site),
         "databases": lambda: catalog.to_databases(site),
         "dhcp_reservations": lambda: appliances.dhcp_reservations(site),
         "dns_records": lambda: appliances.dns_records(site),

@@ -41,6 +41,16 @@ ARGUMENTS: t.Dict[str, t.Any] = {
             "password": {"type": "str", "no_log": True},
         },
     },
+    "accounts": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "user": {"type": "str", "required": True},
+            "password": {"type": "str", "no_log": True},
+            "secret": {"type": "str", "no_log": False},
+        },
+    },
     "service": {"type": "str", "default": "postgresql"},
     "project": {"type": "str"},
     "admin": {"type": "str", "default": "postgres"},
@@ -88,6 +98,13 @@ class Database(t.NamedTuple):
 
 class Pooler(t.NamedTuple):
     """The role with which a connection pool looks up the passwords of its clients."""
+
+    user: str
+    password: str
+
+
+class Account(t.NamedTuple):
+    """A role of the cluster itself, made with it. Only its password is looked after."""
 
     user: str
     password: str
@@ -284,6 +301,28 @@ def parse_pooler(entry: t.Optional[t.Mapping[str, t.Any]], databases: t.Sequence
     return Pooler(user, password)
 
 
+def parse_accounts(
+    entries: t.Sequence[t.Mapping[str, t.Any]], databases: t.Sequence[Database], pooler: t.Optional[Pooler]
+) -> t.List[Account]:
+    """Return the accounts of the cluster. Raises DatabaseError for one that is not possible."""
+    others = {database.user for database in databases} | ({pooler.user} if pooler else set())
+    accounts = []
+    for entry in entries:
+        user, password = entry["user"], entry["password"] or ""
+        if not NAME.fullmatch(user) or user in others:
+            raise DatabaseError(
+                f"accounts: {user!r} is not a plain name, or also the role of a database or of the pool",
+                "Use lower-case letters, digits and underscores, and a name of its own.",
+            )
+        if not password or not (password.isascii() and password.isprintable()):
+            raise DatabaseError(
+                f"accounts: the password of {user} is empty or not printable ASCII",
+                "Remove its secret from secrets.yml: a new one is made.",
+            )
+        accounts.append(Account(user, password))
+    return sorted(accounts)
+
+
 SERVER_QUERY = """\
 SET search_path = pg_catalog, pg_temp;
 SELECT pg_is_in_recovery() AS standby,
@@ -329,11 +368,19 @@ SELECT jsonb_build_object('pooler', jsonb_build_object(
                 WHERE p.oid = to_regprocedure('{LOOKUP_SCHEMA}.user_lookup(text)'))));"""
 
 
-def query(databases: t.Sequence[Database], pooler: t.Optional[Pooler] = None) -> str:
+def query(
+    databases: t.Sequence[Database], pooler: t.Optional[Pooler] = None, accounts: t.Sequence[Account] = ()
+) -> str:
     """Return the script that prints the present state: one JSON object per line."""
     script = [SERVER_QUERY]
     if pooler:
         script.append(pooler_query(pooler))
+    if accounts:
+        users = ", ".join(f"'{account.user}'" for account in accounts)
+        script.append(
+            "SELECT json_build_object('role', rolname, 'login', rolcanlogin, 'verifier', rolpassword)"
+            f" FROM pg_catalog.pg_authid WHERE rolname IN ({users});"
+        )
     return "\n".join(script + (_database_queries(databases) if databases else [])) + "\n"
 
 
@@ -364,12 +411,17 @@ def _database_queries(databases: t.Sequence[Database]) -> t.List[str]:
     return script
 
 
-def read(client: Client, databases: t.Sequence[Database], pooler: t.Optional[Pooler] = None) -> State:
+def read(
+    client: Client,
+    databases: t.Sequence[Database],
+    pooler: t.Optional[Pooler] = None,
+    accounts: t.Sequence[Account] = (),
+) -> State:
     """Return the present state of the server, and on a leader of the wanted roles and databases."""
     roles: t.Dict[str, RoleState] = {}
     found: t.Dict[str, DatabaseState] = {}
     server, pool = Server(), t.cast(t.Mapping[str, t.Any], {})
-    for line in client.sql(query(databases, pooler)).splitlines():
+    for line in client.sql(query(databases, pooler, accounts)).splitlines():
         if not line.strip():
             continue
         try:
@@ -399,18 +451,23 @@ class Databases:
     def __init__(self, client: t.Optional[Client], check_mode: bool, wait: float = 30, admin: str = "postgres") -> None:
         self.client, self.check_mode, self.wait, self.admin = client, check_mode, wait, admin
 
-    def present(self, databases: t.Sequence[Database], pooler: t.Optional[Pooler] = None) -> t.Dict[str, t.Any]:
+    def present(
+        self,
+        databases: t.Sequence[Database],
+        pooler: t.Optional[Pooler] = None,
+        accounts: t.Sequence[Account] = (),
+    ) -> t.Dict[str, t.Any]:
         """Make the server hold the databases, if it is the leader of its cluster.
 
         Without a client (check mode, no server yet) it is taken as an empty leader.
         """
-        if not databases and not pooler:
+        if not databases and not pooler and not accounts:
             return _nothing("")
         deadline = time.monotonic() + self.wait
-        state = read(self.client, databases, pooler) if self.client else State({}, {})
+        state = read(self.client, databases, pooler, accounts) if self.client else State({}, {})
         while self.client and self._undecided(state) and time.monotonic() < deadline:
             time.sleep(POLL)
-            state = read(self.client, databases, pooler)
+            state = read(self.client, databases, pooler, accounts)
         if state.server.standby:
             if not state.server.streams:
                 raise DatabaseError(
@@ -420,8 +477,11 @@ class Databases:
             return {**_nothing("standby"), "msg": "PostgreSQL here is a standby: its leader holds the databases."}
         script, result = plan(databases, state)
         statements = plan_pooler(pooler, state.pooler, self.admin, result) if pooler else []
+        passwords = plan_accounts(accounts, state.roles, result)
         script = statements + script
-        result["changed"] = bool(script)
+        result["changed"] = bool(passwords or script)
+        if passwords and self.client and not self.check_mode:
+            self.client.sql("\n".join(passwords) + "\n")
         if script and self.client and not self.check_mode:
             self._apply(script, state, databases, pooler, deadline)
         return result
@@ -450,6 +510,28 @@ class Databases:
             time.sleep(POLL)
             state = read(client, databases, pooler)
         client.sql("\n".join(script) + "\n")
+
+
+def plan_accounts(
+    accounts: t.Sequence[Account], roles: t.Mapping[str, RoleState], result: t.Dict[str, t.Any]
+) -> t.List[str]:
+    """Return the statements that give the cluster's own roles their passwords, and add to the result what they are.
+
+    One that is not there is left to whoever makes the cluster.
+    """
+    statements = []
+    for account in accounts:
+        role = roles.get(account.user)
+        if role is None:
+            continue
+        right = password_is(account.password, role.verifier)
+        result["roles"][account.user] = "none" if right else "changed"
+        if not right:
+            statements.append(f"ALTER ROLE {_quoted(account.user)} PASSWORD '{verifier(account.password)}';")
+            result["diff"]["before"][f"role {account.user}"] = {"password": "other"}
+            result["diff"]["after"][f"role {account.user}"] = {"password": "right"}
+    # A standby that cannot sign in for want of these is not waited for. All or none: who signs in meanwhile meets one set.
+    return ["SET synchronous_commit = local;", "BEGIN;", *statements, "COMMIT;"] if statements else []
 
 
 def _nothing(role: str) -> t.Dict[str, t.Any]:
@@ -622,6 +704,7 @@ def perform(params: t.Dict[str, t.Any], check_mode: bool) -> Outcome:
             )
         databases = parse(params["databases"] or [])
         pooler = parse_pooler(params["pooler"], databases)
+        accounts = parse_accounts(params["accounts"] or [], databases, pooler)
         container, client = "", None
         try:
             container = find(
@@ -632,7 +715,7 @@ def perform(params: t.Dict[str, t.Any], check_mode: bool) -> Outcome:
             if not check_mode:
                 raise
             warnings.append(f"{error}: taken as empty, because this is check mode.")
-        result = Databases(client, check_mode, params["wait"], params["admin"]).present(databases, pooler)
+        result = Databases(client, check_mode, params["wait"], params["admin"]).present(databases, pooler, accounts)
     except (DatabaseError, ContainerError) as error:
         return Outcome({}, warnings, f"{error}. {error.remedy}")
     warnings += result.pop("warnings")

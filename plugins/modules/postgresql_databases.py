@@ -75,6 +75,26 @@ options:
       password:
         description: Its password. Without it, the controller reads the secret C(postgresql_pooler_password).
         type: str
+  accounts:
+    description:
+      - Roles of the cluster itself, which are made with it. Only their passwords are compared and set, so that a secret that was renewed holds; a
+        role that is not there is left alone.
+      - On the controller, those of the catalog's cluster if O(databases) comes from the catalog, too.
+      - "They have to be set before the members are given the new passwords to sign in with: connections that are there stay."
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      user:
+        description: Name of the role.
+        type: str
+        required: true
+      password:
+        description: Its password. Printable ASCII.
+        type: str
+      secret:
+        description: Name of the secret that holds the password. Read on the controller, used when O(accounts[].password) is not given.
+        type: str
   service:
     description: Name of the service in the catalog, and of the service in the compose project.
     type: str

@@ -21,6 +21,7 @@ from ansible_collections.pantheon.ai.plugins.plugin_utils._catalog import (
     to_databases,
 )
 from ansible_collections.pantheon.ai.plugins.plugin_utils._postgresql import (
+    ACCOUNTS,
     POOL_SERVICE,
     POOLER_USER,
     POSTGRESQL_SERVICE,
@@ -224,6 +225,31 @@ def with_pooler_password(
             "Run playbooks/preflight.yml, which makes it."
         )
     return {**pooler, "password": values.get(POOLER_SECRET, stand_in)}
+
+
+def wanted_accounts(site: Site, service: str = POSTGRESQL_SERVICE) -> list[dict[str, t.Any]]:
+    """Return the roles with which the members of the cluster sign in to each other, with their secrets."""
+    if service != POSTGRESQL_SERVICE or service not in site.services or not placed(site, service):
+        return []
+    return [{"user": user, "secret": secret} for user, secret in ACCOUNTS.items()]
+
+
+def with_account_passwords(
+    accounts: t.Iterable[dict[str, t.Any]], values: t.Mapping[str, str], inventory: str, stand_in: str | None = None
+) -> list[dict[str, t.Any]]:
+    """Return the accounts with the passwords that their secrets name; as :func:`with_passwords`."""
+    complete = []
+    for entry in accounts:
+        name = str(entry.get("secret") or "")
+        if not entry.get("password") and name:
+            if name not in values and stand_in is None:
+                raise SecretsError(
+                    f"{inventory}/secrets.yml: {name}: there is no such secret, and PostgreSQL's role {entry['user']} needs it. "
+                    "Run playbooks/preflight.yml, which makes it."
+                )
+            entry = {**entry, "password": values.get(name, stand_in)}
+        complete.append(entry)
+    return complete
 
 
 def leader_was_in_order(variables: t.Mapping[str, t.Any], machines: t.Iterable[str], key: t.Mapping[str, str]) -> bool:

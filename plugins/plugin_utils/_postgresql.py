@@ -44,6 +44,13 @@ REPLICATION_USER = "replicator"
 REWIND_USER = "rewind"
 POOLER_USER = "pgbouncer"
 
+#: The roles that Patroni makes with the cluster, and the secrets of their passwords.
+ACCOUNTS = {
+    REPLICATION_USER: "postgresql_replication_password",
+    REWIND_USER: "postgresql_rewind_password",
+    SUPERUSER: "postgresql_superuser_password",
+}
+
 DATA_ROOT = "/var/lib/postgresql"
 DATA_DIRECTORY = f"{DATA_ROOT}/17/data"
 BIN_DIRECTORY = "/usr/lib/postgresql/17/bin"
@@ -545,9 +552,9 @@ reserve_pool_size = 0
 ; psycopg and JDBC send it; it has no meaning here.
 ignore_startup_parameters = extra_float_digits
 
-; A change of the primary: the router cuts connections to the old one. Try again five times a second, and let clients wait
+; A change of the primary: the router cuts connections to the old one. Try again ten times a second, and let clients wait
 ; for half a minute before they get an error.
-server_login_retry = 0.2
+server_login_retry = 0.1
 ; A try that met the dead one holds up all that follow, so it may not last.
 server_connect_timeout = 1.5
 query_wait_timeout = 30

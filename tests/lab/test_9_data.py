@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from .conftest import PREFIX, Lab, docker
+from .conftest import PREFIX, ROOT, Lab, docker
 
 MEMBERS = ("erebus", "thanatos")
 CLIENT = "orpheus"
 INTERFACE = "pantheon-open-webui-open-webui-1"
-WRITER = Path(__file__).with_name("writer.py").read_text(encoding="utf-8")
-REDIS_WRITER = Path(__file__).with_name("redis_writer.py").read_text(encoding="utf-8")
+WRITERS = ROOT / "roles" / "drill" / "files"
+WRITER = (WRITERS / "postgresql_writer.py").read_text(encoding="utf-8")
+REDIS_WRITER = (WRITERS / "redis_writer.py").read_text(encoding="utf-8")
 
 
 def sql(lab: Lab, machine: str, query: str, database: str = "postgres") -> str:
@@ -113,13 +114,12 @@ def test_what_the_primary_has_the_standby_has(whole: Lab, table: str) -> None:
     whole.wait(lambda: not lost(whole, other, table, said), 10, "the standby does not have every row")
 
 
-@pytest.mark.parametrize("round_", [1, 2])
-def test_the_leaders_machine_is_killed_under_load(whole: Lab, table: str, round_: int) -> None:
+def test_the_leaders_machine_is_killed_under_load(whole: Lab, table: str) -> None:
     wanted = set(whole.containers())
     (leader,) = leaders(whole)
     other = next(name for name in MEMBERS if name != leader)
     writing = Writing(22, table)
-    time.sleep(6 + round_)
+    time.sleep(7)
     docker("kill", PREFIX + leader)
     last_take_over.append(time.monotonic())
     try:
@@ -137,6 +137,35 @@ def test_the_leaders_machine_is_killed_under_load(whole: Lab, table: str, round_
     whole.wait(lambda: standby_streams(whole), 120, f"{leader} does not stand by again")
     whole.wait(lambda: whole.settled(wanted), 240, lambda: f"not every service came back: {whole.unsettled(wanted)}")
     assert not lost(whole, leader, table, said), "the machine that came back lacks rows"
+
+
+def test_the_drill_of_the_playbook(whole: Lab) -> None:
+    """It kills the leader's machine as a person would ask for it, and its report says what came of it."""
+    (leader,) = leaders(whole)
+    folder = ROOT / "artifacts" / "lab" / "drills"
+    before = set(folder.glob("*.json"))
+    last_take_over.append(time.monotonic())
+    run = whole.play("-e", "target=postgresql", playbook="playbooks/drill.yml")
+    assert run.status == 0, run.problems
+    (report,) = set(folder.glob("*.json")) - before
+    said = json.loads(report.read_text(encoding="utf-8"))
+    (round_,) = said["rounds"]
+    assert round_["machines"] == [leader]
+    assert round_["leader_after"] != leader
+    assert (round_["postgresql"]["lost"], round_["problems"]) == (0, [])
+    assert 0.5 < round_["postgresql"]["gap_seconds"] < 12, "nobody noticed the fault"
+    print(said["summary"]["table"])
+
+
+def test_a_drill_refuses_what_it_must_not_do(lab: Lab) -> None:
+    for arguments, expected in (
+        (("-e", "target=orpheus"), "The clients of the drill run in the container of open-webui"),
+        (("-e", "target=nowhere"), "name a machine that runs something"),
+        (("-e", "target=zelus", "-e", '{"drill_power_off": []}'), "Say -e sure=yes if that is meant"),
+    ):
+        run = lab.play(*arguments, playbook="playbooks/drill.yml")
+        assert run.status != 0
+        assert expected in run.problems, run.problems
 
 
 def test_a_leader_that_is_cut_off_from_the_others_but_not_from_its_clients(whole: Lab, table: str) -> None:
@@ -217,6 +246,33 @@ def test_the_data_tier_is_closed_to_others(lab: Lab) -> None:
     pool = f"docker exec {INTERFACE} timeout 3 python3 -c \"import socket; socket.create_connection(('postgresql-pool', 6432), 2)\""
     assert "open" in lab.on(CLIENT, f"{pool} && echo open", check=False)
     assert "open" in lab.on("kratos", "timeout 3 bash -c '</dev/tcp/10.77.0.11/5432' && echo open", check=False)
+
+
+def test_a_change_of_files_is_made_on_one_machine_after_the_other(
+    whole: Lab, changed_inventory: Callable[..., Path]
+) -> None:
+    """PostgreSQL gets another environment while a client writes; etcd and Redis are rolled in the same way."""
+    (leader,) = leaders(whole)
+    folder = changed_inventory("postgresql", {"PANTHEON_LAB_TEST": "rolling"})
+    before = whole.containers()
+    writing = Writing(45, f"drill_{int(time.time())}")
+    try:
+        run = whole.play("--tags", "postgresql", inventory=folder)
+        assert run.status == 0, run.problems
+        changed = whole.containers()
+        said = writing.result()
+    finally:
+        back = whole.play("--tags", "postgresql")
+    assert back.status == 0, back.problems
+    assert not said["missing"]
+    print(f"a change of the environment of PostgreSQL: {run.seconds:.0f} s, gap {longest_gap(said):.1f} s")
+    assert longest_gap(said) < 10
+    servers = {name: f"{name}/pantheon-postgresql-postgresql-1" for name in MEMBERS}
+    assert changed[servers[leader]].started > max(
+        changed[one].started for name, one in servers.items() if name != leader
+    )
+    again = {name for name in before if before[name].started != changed[name].started}
+    assert again == set(servers.values())
 
 
 def test_a_setting_of_the_owner_restarts_nothing_that_it_need_not(

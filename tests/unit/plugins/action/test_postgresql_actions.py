@@ -129,14 +129,31 @@ def test_every_member_is_asked_for_the_databases_of_the_catalog(run: Run) -> Non
     (database,) = first["databases"]
     assert (database["user"], database["password"]) == ("open_webui", f"{VALUE}-open_webui_database_password")
     assert first["pooler"] == {"user": "pgbouncer", "password": f"{VALUE}-postgresql_pooler_password"}
+    assert {one["user"]: one["password"] for one in first["accounts"]} == {
+        "replicator": f"{VALUE}-postgresql_replication_password",
+        "rewind": f"{VALUE}-postgresql_rewind_password",
+        "postgres": f"{VALUE}-postgresql_superuser_password",
+    }
     assert run.call("postgresql_databases", "three")["skipped"] is True
+
+
+def test_the_accounts_of_the_cluster_can_be_given_alone(run: Run) -> None:
+    accounts = [{"user": "replicator", "secret": "postgresql_replication_password"}]
+    run.call("postgresql_databases", databases=[], accounts=accounts)
+    (sent,) = run.sent
+    assert sent["databases"] == []
+    assert "pooler" not in sent
+    assert sent["accounts"] == [{**accounts[0], "password": f"{VALUE}-postgresql_replication_password"}]
+    run.secrets = {}
+    with pytest.raises(AnsibleActionFail, match=r"postgresql_replication_password: there is no such secret"):
+        run.call("postgresql_databases", databases=[], accounts=accounts)
 
 
 def test_databases_of_a_person_have_no_pool_unless_it_is_given(run: Run) -> None:
     own = [{"name": "own", "user": "own", "password": "given"}]
     run.secrets = None
     run.call("postgresql_databases", databases=own)
-    assert "pooler" not in run.sent[0]
+    assert not {"pooler", "accounts"} & set(run.sent[0])
     run.call("postgresql_databases", databases=own, pooler={"password": "given"})
     assert run.sent[1]["pooler"] == {"password": "given"}
     with pytest.raises(AnsibleActionFail, match="no secrets for this environment"):

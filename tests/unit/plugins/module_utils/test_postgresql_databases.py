@@ -210,6 +210,43 @@ def test_without_a_server_the_pool_would_be_made() -> None:
     assert "pass-of" not in str(result)
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"user": "a-b", "password": "x"}, "'a-b' is not a plain name"),
+        ({"user": "litellm", "password": "x"}, "'litellm' is not a plain name, or also the role of a database"),
+        ({"user": "pgbouncer", "password": "x"}, "or also the role of a database or of the pool"),
+        ({"user": "replicator", "password": None}, "the password of replicator is empty"),
+    ],
+)
+def test_an_account_that_cannot_be_is_refused(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(pg.DatabaseError, match=message):
+        pg.parse_accounts([entry], pg.parse(WANTED), POOLER)
+
+
+def test_accounts_that_the_cluster_has_not_made_yet_are_left_to_it() -> None:
+    accounts = [pg.Account("replicator", "new-password")]
+    runner = Transcript((0, PRIMARY, ""))
+    result = pg.Databases(pg.Psql(runner, "abc"), check_mode=False).present([], None, accounts)
+    assert result["changed"] is False
+    assert len(runner.calls) == 1
+    assert "new-password" not in str(runner.calls)
+
+
+def test_passwords_of_the_cluster_wait_for_no_standby() -> None:
+    """It may be for want of them that nobody stands by."""
+    role = '{"role": "replicator", "login": true, "verifier": null}\n'
+    runner = Transcript((0, ALONE + role, ""))
+    accounts = [pg.Account("replicator", "new-password")]
+    result = pg.Databases(pg.Psql(runner, "abc"), check_mode=False, wait=0).present([], None, accounts)
+    assert result["roles"] == {"replicator": "changed"}
+    script = runner.calls[-1][1]
+    assert script.startswith(
+        'SET synchronous_commit = local;\nBEGIN;\nALTER ROLE "replicator" PASSWORD \'SCRAM-SHA-256$'
+    )
+    assert "new-password" not in script
+
+
 def test_nothing_wanted_asks_nobody() -> None:
     runner = Transcript((0, "", ""))
     assert pg.Databases(pg.Psql(runner, "abc"), False).present([])["changed"] is False
@@ -319,6 +356,22 @@ def test_a_real_server_is_brought_back(server: pg.Psql) -> None:
     assert result["diff"]["before"]["database open_webui"] == {"owner": "postgres", "public": False, "extensions": []}
     assert pg.Databases(server, check_mode=False).present(wanted)["changed"] is False
     assert sign_in(server, "open_webui", "pass-of-webui", "open_webui")[0] == 0
+
+
+def test_a_real_server_gets_renewed_passwords_for_the_roles_of_its_cluster(server: pg.Psql) -> None:
+    server.sql("DROP ROLE IF EXISTS replicator; CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'pass-of-before';\n")
+    accounts = [pg.Account("replicator", "pass-of-today"), pg.Account("rewind", "pass-of-nobody")]
+    check = pg.Databases(server, check_mode=True).present([], None, accounts)
+    first = pg.Databases(server, check_mode=False).present([], None, accounts)
+    assert check == first
+    assert first["changed"] is True
+    assert first["roles"] == {"replicator": "changed"}, "one that is not there is left alone"
+    assert first["diff"]["after"] == {"role replicator": {"password": "right"}}
+    assert pg.Databases(server, check_mode=False).present([], None, accounts)["changed"] is False
+    assert sign_in(server, "replicator", "pass-of-today", "postgres")[0] == 0
+    assert sign_in(server, "replicator", "pass-of-before", "postgres")[0] == 2
+    rights = "SELECT rolreplication AND NOT rolsuper FROM pg_roles WHERE rolname = 'replicator';"
+    assert server.sql(rights).strip() == "t", "its rights are as they were"
 
 
 def test_a_real_server_keeps_what_is_no_longer_wanted(server: pg.Psql) -> None:
