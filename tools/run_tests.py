@@ -285,7 +285,7 @@ def lint_steps() -> list[Step]:
 
 
 def unit_steps() -> list[Step]:
-    """Tests of functions and programs; no machine, no network."""
+    """Tests of functions and programs; no machine, no network. Many of the programs' tests wait, so two run side by side."""
     command = ("pytest", "-q", "-n", "2")
     steps = [Step("unit tests", (*command, "tests/unit"), 12, junit=True)]
     for folder in service_folders():
@@ -343,7 +343,7 @@ def lab_down_steps() -> list[Step]:
 
 LAYERS = (
     Layer("lint", "linters, types, syntax", lint_steps, side_by_side=2),
-    Layer("unit", "unit tests of the collection and of the programs", unit_steps, goes_on=True),
+    Layer("unit", "unit tests of the collection and of the programs", unit_steps, side_by_side=2, goes_on=True),
     Layer("sanity", "ansible-test sanity on a staged copy", sanity_steps),
     Layer("package", "the collection built, installed elsewhere and documented", package_steps),
     Layer("simulators", "modules for router and NAS against simulators of their APIs", simulator_steps),
