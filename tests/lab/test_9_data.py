@@ -249,13 +249,13 @@ def test_the_data_tier_is_closed_to_others(lab: Lab) -> None:
 
 
 def test_a_change_of_files_is_made_on_one_machine_after_the_other(
-    whole: Lab, changed_inventory: Callable[..., Path]
+    whole: Lab, table: str, changed_inventory: Callable[..., Path]
 ) -> None:
     """PostgreSQL gets another environment while a client writes; etcd and Redis are rolled in the same way."""
     (leader,) = leaders(whole)
     folder = changed_inventory("postgresql", {"PANTHEON_LAB_TEST": "rolling"})
     before = whole.containers()
-    writing = Writing(45, f"drill_{int(time.time())}")
+    writing = Writing(45, table)
     try:
         run = whole.play("--tags", "postgresql", inventory=folder)
         assert run.status == 0, run.problems
