@@ -45,6 +45,8 @@ class Server:
         self.connections: list[Fake] = []
         self.calls: list[str] = []
         self.write_most = 4
+        #: False: libnfs 5, which changes the owner of the directory that a name is in.
+        self.chown_as_told = False
 
     def connect(self) -> Fake:
         if self.down:
@@ -175,6 +177,14 @@ class Fake:
         self._call("chown_open", handle.path)
         self._open_file(handle).owner = (uid, gid)
 
+    def mkdir(self, path: str, mode: int) -> None:
+        self._call("mkdir", path)
+        self.server.files[path] = Inode(mode=mode, kind=0o040000)
+
+    def chown(self, path: str, uid: int, gid: int) -> None:
+        self._call("chown", path)
+        self._inode(path if self.server.chown_as_told else path.rpartition("/")[0]).owner = (uid, gid)
+
     def utimens(self, path: str, accessed: int, modified: int) -> None:
         self._call("utimens", path)
         self._inode(path).times = (accessed, modified)
@@ -204,4 +214,4 @@ class Fake:
     def _never(self, *arguments: Any) -> Any:
         raise AssertionError("not used by these tests")
 
-    mkdir = mknod = rmdir = link = symlink = readlink = _never
+    mknod = rmdir = link = symlink = readlink = _never

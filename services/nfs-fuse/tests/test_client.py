@@ -202,7 +202,6 @@ def test_owners_are_set_through_a_handle_and_only_where_they_differ(world: World
     assert world.server.calls == ["lstat /a", "open /a", "chown_open /a", "close /a"]
     world.client.chown("/d", 0, -1)
     attempts: list[Callable[[], None]] = [
-        lambda: world.client.chown("/d", 5, 5),
         lambda: world.client.chown("/l", 5, 5),
         lambda: world.client.utimens("/l", 1, 1),
         lambda: world.client.chmod("/d", 0o700),
@@ -212,6 +211,15 @@ def test_owners_are_set_through_a_handle_and_only_where_they_differ(world: World
             attempt()
         assert caught.value.errno == errno.EOPNOTSUPP
     assert (world.server.files["/d"].owner, world.server.files["/l"].times) == ((0, 0), (666, 666))
+
+
+@pytest.mark.parametrize("as_told", [False, True])
+def test_a_directory_gets_another_owner_and_the_one_it_is_in_does_not(world: World, as_told: bool) -> None:
+    world.server.chown_as_told = as_told
+    world.server.files["/d"] = Inode(kind=0o040000)
+    world.server.files["/d/e"] = Inode(kind=0o040000)
+    world.client.chown("/d/e", 5, 6)
+    assert (world.server.files["/d"].owner, world.server.files["/d/e"].owner) == ((0, 0), (5, 6))
 
 
 def test_an_open_file_is_followed_when_it_is_renamed(world: World) -> None:

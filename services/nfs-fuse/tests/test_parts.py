@@ -198,6 +198,19 @@ def test_a_read_only_mount_refuses_every_change(server: Server) -> None:
     assert system.open("/a", info) == 0
 
 
+def test_what_somebody_makes_belongs_to_him(server: Server) -> None:
+    client = Client(server.connect)
+    client.start()
+    system = Filesystem(client, False, caller=lambda: (999, 998))
+    info = SimpleNamespace(flags=os.O_RDWR, fh=0)
+    system("create", "/a", 0o640, info)
+    system("write", "/a", b"abc", 0, info)
+    system("flush", "/a", info)
+    system("mkdir", "/d", 0o750)
+    assert (server.files["/a"].owner, server.files["/d"].owner) == ((999, 998), (999, 998))
+    assert bytes(server.files["/a"].disk) == b"abc"
+
+
 def test_what_does_not_exist_is_not_an_operation(server: Server) -> None:
     system = mounted(server)
     for name in ("lock", "getxattr", "setxattr", "access", "ioctl"):

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from pantheon_nfs_fuse import binding
+
 PYTHON = "/usr/bin/python3"  # Debian's own: it has Debian's fusepy
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 LEASE = 5
@@ -207,6 +209,26 @@ def test_files_links_attributes_and_directories(lab: Lab) -> None:
     while lab.clients() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert lab.clients() == []
+
+
+def test_another_user_has_what_he_makes(lab: Lab) -> None:
+    """A directory given to him, and in it files and directories of his own, which nobody else reads; as pgBackRest needs it."""
+    assert lab.mount().returncode == 0
+    lab.do("os.mkdir('e'); os.mkdir('e/his', 0o700)")
+    said = lab.do("try: os.chown('e/his', 999, 998)\nexcept OSError as e: print(e.strerror)")
+    if said.strip() == "Operation not supported" and binding.load()._name.startswith("libnfs.so.13"):
+        pytest.skip("libnfs13 cannot give a directory away, and says so")
+    assert ((lab.export / "e").stat().st_uid, (lab.export / "e/his").stat().st_uid) == (0, 999)
+    assert lab.export.stat().st_uid == 0
+    lab.do(
+        "os.setgid(998); os.setuid(999); os.makedirs('e/his/a/b', 0o700); open('e/his/a/b/f.tmp', 'w').write('x' * 9000)\n"
+        "os.rename('e/his/a/b/f.tmp', 'e/his/a/b/f'); assert len(open('e/his/a/b/f').read()) == 9000\n"
+        "os.chmod('e/his/a/b/f', 0o600); assert len(open('e/his/a/b/f').read()) == 9000"
+    )
+    for name in ("a", "a/b", "a/b/f"):
+        made = (lab.export / "e/his" / name).stat()
+        assert (made.st_uid, made.st_gid) == (999, 998), name
+    assert (lab.export / "e").stat().st_uid == 0
 
 
 def test_a_read_only_mount_and_the_permissions_of_others(lab: Lab) -> None:

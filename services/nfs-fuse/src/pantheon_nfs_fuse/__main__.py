@@ -98,7 +98,7 @@ def serve(settings: Settings, ready: Callable[[], None]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fuse.FUSE(
-            Filesystem(client, settings.read_only, begin),
+            Filesystem(client, settings.read_only, begin, lambda: fuse.fuse_get_context()[:2]),
             os.fsencode(settings.mountpoint).decode(binding.ENCODING),
             raw_fi=True,
             encoding=binding.ENCODING,

@@ -113,6 +113,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "nfs_ftruncate": (c_int, (c_void_p, c_void_p, c_uint64)),
     "nfs_fchmod": (c_int, (c_void_p, c_void_p, c_int)),
     "nfs_fchown": (c_int, (c_void_p, c_void_p, c_int, c_int)),
+    "nfs_chown": (c_int, (c_void_p, c_char_p, c_int, c_int)),
     "nfs_mkdir2": (c_int, (c_void_p, c_char_p, c_int)),
     "nfs_mknod": (c_int, (c_void_p, c_char_p, c_int, c_int)),
     "nfs_rmdir": (c_int, (c_void_p, c_char_p)),
@@ -345,6 +346,10 @@ class Context:
     def chmod(self, path: str, mode: int) -> None:
         """Set the mode."""
         self._check(self._library.nfs_lchmod(self._context, path.encode(ENCODING), mode & 0o7777))
+
+    def chown(self, path: str, uid: int, gid: int) -> None:
+        """Set both owners by name: up to libnfs 5 those of the directory that the name is in, which need not exist."""
+        self._check(self._library.nfs_chown(self._context, path.encode(ENCODING), uid, gid))
 
     def utimens(self, path: str, accessed: int, modified: int) -> None:
         """Set the times, given in nanoseconds; libnfs takes microseconds."""

@@ -60,6 +60,10 @@ class Refused(Exception):
     """The server answers, and does not give us the export."""
 
 
+#: A name that no directory has.
+NOTHING = ".pantheon-nfs-nothing-of-that-name"
+
+
 class Connection(Protocol):
     """One mount of the export. Handles belong to the connection that made them."""
 
@@ -84,6 +88,7 @@ class Connection(Protocol):
     def symlink(self, target: str, path: str) -> None: ...
     def readlink(self, path: str) -> str: ...
     def chmod(self, path: str, mode: int) -> None: ...
+    def chown(self, path: str, uid: int, gid: int) -> None: ...
     def utimens(self, path: str, accessed: int, modified: int) -> None: ...
     def statfs(self) -> dict[str, int]: ...
     def abandon(self) -> None: ...
@@ -415,15 +420,19 @@ class Client:
     def chown(self, path: str, uid: int, gid: int) -> None:
         """Set the owners; -1 leaves one as it is, which NFS has no word for.
 
-        Never by name: libnfs 5 then changes the owner of the directory that the file is in. So it works for files only.
+        Never by name: libnfs 5 then changes the owner of the directory that the file is in. So files are opened for it, and a
+        directory is given away by naming something in it that is not there. A link keeps its owners.
         """
         with self._guard:
             now = self.call(lambda connection: connection.lstat(path)) or {}
             uid, gid = now["st_uid"] if uid == -1 else uid, now["st_gid"] if gid == -1 else gid
             if (uid, gid) == (now["st_uid"], now["st_gid"]):
                 return
+            if stat.S_ISDIR(now["st_mode"]):
+                self._chown_directory(path, uid, gid)
+                return
             if not stat.S_ISREG(now["st_mode"]):
-                raise NfsError(errno.EOPNOTSUPP, "only files can be given to another owner")
+                raise NfsError(errno.EOPNOTSUPP, "only files and directories can be given to another owner")
             file = self._files.get(path)
 
             def change(connection: Connection) -> None:
@@ -437,6 +446,20 @@ class Client:
                     self._close(path, handle)
 
             self.call(change)
+
+    def _chown_directory(self, path: str, uid: int, gid: int) -> None:
+        def change(connection: Connection) -> None:
+            try:
+                connection.chown(f"{path.rstrip('/')}/{NOTHING}", uid, gid)
+            except NfsError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                connection.chown(path, uid, gid)  # this libnfs means what it is told
+
+        self._by_name(change)
+        now = self.call(lambda connection: connection.lstat(path)) or {}
+        if (now["st_uid"], now["st_gid"]) != (uid, gid):
+            raise NfsError(errno.EOPNOTSUPP, "this libnfs cannot give a directory to another owner")
 
     def utimens(self, path: str, accessed: int, modified: int) -> None:
         """Set the times. libnfs can do that by name only, so an open file has to be opened again."""

@@ -29,8 +29,14 @@ class Filesystem:
 
     use_ns = True  # times are whole nanoseconds
 
-    def __init__(self, client: Client, read_only: bool, ready: Callable[[], None] = lambda: None) -> None:
-        self.client, self.read_only, self._ready = client, read_only, ready
+    def __init__(
+        self,
+        client: Client,
+        read_only: bool,
+        ready: Callable[[], None] = lambda: None,
+        caller: Callable[[], tuple[int, int]] = lambda: (0, 0),
+    ) -> None:
+        self.client, self.read_only, self._ready, self._caller = client, read_only, ready, caller
 
     def __call__(self, operation: str, *arguments: Any) -> Any:
         return getattr(self, operation)(*arguments)
@@ -48,6 +54,18 @@ class Filesystem:
         # The kernel refuses it as well; this holds even if somebody remounts it.
         if self.read_only:
             raise NfsError(errno.EROFS, "the mount is read-only")
+
+    def _give_to_caller(self, path: str) -> None:
+        """Let what was just made belong to who asked for it: towards the server we are one user for all."""
+        uid, gid = self._caller()
+        if (uid, gid) == (0, 0):
+            return
+        try:
+            self.client.chown(path, uid, gid)
+        except NfsError as error:
+            # A directory with libnfs 4: it is there, and whoever may write into it still can.
+            if error.errno != errno.EOPNOTSUPP:
+                raise
 
     # -- looking
 
@@ -85,6 +103,7 @@ class Filesystem:
         """Make a file and open it."""
         self._change()
         fi.fh = self.client.create(path, fi.flags, mode)
+        self._give_to_caller(path)
         return 0
 
     def read(self, path: str, size: int, offset: int, fi: Any) -> bytes:
@@ -129,6 +148,7 @@ class Filesystem:
         """Make a directory."""
         self._change()
         self.client.call(lambda connection: connection.mkdir(path, mode), forgive=errno.EEXIST)
+        self._give_to_caller(path)
 
     def rmdir(self, path: str) -> None:
         """Remove a directory."""
