@@ -90,6 +90,18 @@ def test_a_part_that_comes_while_the_manifest_is_written_is_in_it(
     assert set(found.manifest(ID)["parts"]) == {"erebus", "thanatos"}
 
 
+def test_a_manifest_that_is_older_than_the_parts_is_not_believed(tmp_path: Path) -> None:
+    """A client of NFS may still show the one that another machine has replaced a second ago."""
+    found = sets(tmp_path, "erebus", "thanatos")
+    found.add(ID, "erebus", ["redis"], {"redis": GOOD}, "now")
+    manifest = tmp_path / "sets" / ID / "manifest.json"
+    old = manifest.read_bytes()
+    found.add(ID, "thanatos", ["redis"], {"redis": GOOD}, "now")
+    manifest.write_bytes(old)
+    assert found.manifest(ID)["complete"]
+    assert found.newest_complete() == ID
+
+
 def test_a_part_that_somebody_changed_is_refused(tmp_path: Path) -> None:
     found = sets(tmp_path)
     found.add(ID, "erebus", ["redis"], {"redis": GOOD}, "now")

@@ -86,11 +86,20 @@ class Sets:
         return {name: Part.from_json(data) for name, data in self.part(set_id, machine)["jobs"].items()}
 
     def manifest(self, set_id: str) -> Json:
-        """Return the manifest of a set, an empty one where there is none."""
+        """Return the manifest of a set, an empty one where there is none.
+
+        A client of NFS may show a file as it was some seconds ago, but not hide a new name. So where there are parts that the
+        manifest does not know, what it says is worked out anew.
+        """
         try:
-            return read(self.folder / set_id / MANIFEST)
+            manifest = read(self.folder / set_id / MANIFEST)
         except FileNotFoundError:
-            return {"set": set_id, "complete": False, "missing": [], "parts": {}}
+            manifest = {"set": set_id, "complete": False, "missing": [], "parts": {}}
+        if not manifest["complete"]:
+            texts = _parts(self.folder / set_id)
+            if set(texts) - set(manifest["parts"]):
+                return self._manifest(set_id, str(manifest.get("by", "")), texts)
+        return manifest
 
     def newest_complete(self) -> str:
         """Return the newest complete set, or an empty text."""
