@@ -142,7 +142,7 @@ class Settings:
     storage: tuple[Share, ...] = ()
     gpu_attach: bool = True
     postgresql: dict[str, t.Any] = field(default_factory=dict)
-    backup: Backup = field(default_factory=lambda: Backup())
+    backup: Backup = field(default_factory=Backup)
     encryption: tuple[_encryption.Encrypted, ...] = ()
     overlay_networks: dict[str, str] = field(default_factory=lambda: dict(DEFAULT_OVERLAY_NETWORKS))
 

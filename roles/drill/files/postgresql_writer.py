@@ -90,7 +90,7 @@ def check(name: str, ranges: str) -> dict[str, object]:
     """Look the numbers up on both sides."""
     wanted: set[int] = set()
     for part in filter(None, ranges.split(",")):
-        first, _, last = part.partition("-")
+        first, _dash, last = part.partition("-")
         wanted.update(range(int(first), int(last or first) + 1))
     return {
         "missing": sorted(wanted - numbers_of(name)),

@@ -271,15 +271,12 @@ class Kind(Protocol):
 
     def backup(self, context: Context) -> Part:
         """Make a backup, and return the part; ``seconds`` is filled in by the frame."""
-        ...
 
     def restore(self, context: Context, part: Part) -> None:
         """Put the data of a part into the service of this machine, and come back when the service is healthy."""
-        ...
 
     def drill(self, context: Context, part: Part) -> Verdict:
         """Restore a part into scratch containers, compare, and leave nothing behind. The service is not touched."""
-        ...
 
 
 class Forgets(Protocol):
@@ -287,7 +284,6 @@ class Forgets(Protocol):
 
     def forget(self, context: Context, kept: Mapping[str, Part]) -> None:
         """Remove what belongs to no kept part any more; *kept* are the parts of this job by the id of their set."""
-        ...
 
 
 def is_set(text: str) -> bool:
