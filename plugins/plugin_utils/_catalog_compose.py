@@ -74,6 +74,9 @@ def to_compose(site: Site, service: str) -> dict[str, t.Any]:
         "logging": {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}},
         "security_opt": ["no-new-privileges:true"],
     }
+    if site.settings.health_start_interval:
+        # Without it a service is asked for the first time when a whole interval is over, and who requires it waits so long.
+        container["healthcheck"]["start_interval"] = f"{site.settings.health_start_interval}s"
     if "command" in data:
         container["command"] = [escape(resolve(site, service, part)) for part in data["command"]]
     if networks:

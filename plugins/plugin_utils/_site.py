@@ -144,6 +144,7 @@ class Settings:
     postgresql: dict[str, t.Any] = field(default_factory=dict)
     backup: Backup = field(default_factory=Backup)
     encryption: tuple[_encryption.Encrypted, ...] = ()
+    health_start_interval: int = 0
     overlay_networks: dict[str, str] = field(default_factory=lambda: dict(DEFAULT_OVERLAY_NETWORKS))
 
 
@@ -313,7 +314,13 @@ def plain(value: t.Any) -> t.Any:
     return value
 
 
-_KIND_NAMES: dict[type, str] = {str: "a string", dict: "a mapping", list: "a list", bool: "true or false"}
+_KIND_NAMES: dict[type, str] = {
+    str: "a string",
+    dict: "a mapping",
+    list: "a list",
+    bool: "true or false",
+    int: "a whole number",
+}
 
 
 class _Reader:
@@ -375,9 +382,21 @@ def _settings(
         postgresql=reader.get("pantheon_postgresql", dict, {}),
         backup=_backup(reader),
         encryption=encryption,
+        health_start_interval=_seconds(reader, "pantheon_health_start_interval"),
         overlay_networks=_overlay_networks(reader),
     )
     return settings, reader.problems
+
+
+def _seconds(reader: _Reader, name: str) -> int:
+    """Return a number of seconds, 0 where the owner gives none."""
+    value: int = reader.get(name, int, 0)
+    if isinstance(value, bool) or value < 0:
+        reader.problems.append(
+            Problem(reader.file, name, value, "give whole seconds, such as 2", "is no number of seconds")
+        )
+        return 0
+    return value
 
 
 def _backup(reader: _Reader) -> Backup:

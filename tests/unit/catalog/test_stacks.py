@@ -287,6 +287,17 @@ def test_a_stack_with_storage_says_what_has_to_be_mounted(workshop: Workshop) ->
     assert litellm["storage"] == [] and "storage" not in {file["path"] for file in litellm["files"]}
 
 
+def test_a_service_that_starts_is_asked_more_often_where_the_engine_can_do_that(workshop: Workshop) -> None:
+    assert "start_interval" not in to_compose(workshop.load(), "redis")["services"]["redis"]["healthcheck"]
+    workshop.settings["pantheon_health_start_interval"] = 2
+    health = to_compose(workshop.load(), "redis")["services"]["redis"]["healthcheck"]
+    assert (health["start_interval"], health["interval"]) == ("2s", "10s")
+    for wrong in (-1, "2s", True):
+        workshop.settings["pantheon_health_start_interval"] = wrong
+        (problem,) = workshop.problems()
+        assert problem.field == "pantheon_health_start_interval", wrong
+
+
 def test_where_backups_go_is_given_to_a_container_without_touching_the_nas(workshop: Workshop) -> None:
     workshop.override("redis", {"volumes": [{"name": "backups", "backup_target": True}]})
     assert "/backups" not in str(to_compose(workshop.load(), "redis"))  # no NAS, no path: nothing to go to
