@@ -342,7 +342,7 @@ def lab_steps() -> list[Step]:
     """The whole platform on ten simulated machines, and what has to stay true of it afterwards."""
     return [
         Step("the lab from nothing", ("python3", "lab/lab", "up"), 35),
-        Step("tests on the lab", ("pytest", "-v", "--timeout=900", "tests/lab"), 30, junit=True),
+        Step("tests on the lab", ("pytest", "-v", "--timeout=900", "tests/lab"), 40, junit=True),
     ]
 
 
